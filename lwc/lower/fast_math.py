@@ -1,0 +1,81 @@
+"""Vectorisable exponentials: TVM would call the C library's `expf` once for each element."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lwc.tvm_api import tirx
+
+Expression = Any
+
+# exp(x) = 2^n exp(r) with n = round(x / ln 2) and |r| <= ln 2 / 2; ln 2 in two parts keeps r exact.
+# Constants and polynomial: expf of the Cephes library (S. L. Moshier, 1992), error about 1 ulp.
+_LOG2_E = 1.44269504088896341
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+_POLYNOMIAL = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
+)
+# Outside, the result leaves the normal range of float32.
+_LOWEST, _HIGHEST = -87.3, 88.3
+
+
+def vectorise_exponentials(function: tirx.PrimFunc) -> tirx.PrimFunc:
+    """`function` with float32 exp, sigmoid and tanh as polynomials that vectorise."""
+
+    def rewrite(call: Any) -> Any:
+        name = getattr(call.op, "name", "")
+        if name not in _REWRITES or not str(call.dtype).startswith("float32"):
+            return None
+        return _REWRITES[name](call.args[0])
+
+    body = tirx.stmt_functor.ir_transform(function.body, None, rewrite, ["tirx.Call"])
+    return function.with_body(body)
+
+
+def _lanes(value: Any, dtype: str) -> str:
+    """`dtype` with as many lanes as `value` has."""
+    _, x, lanes = str(value.dtype).partition("x")
+    return dtype + x + lanes
+
+
+def _constant(value: float, like: Any) -> Any:
+    return tirx.const(value, like.dtype)
+
+
+def _exp(value: Expression) -> Expression:
+    x = tirx.Var("x", value.dtype)
+    n = tirx.Var("n", value.dtype)
+    r = tirx.Var("r", value.dtype)
+    clamped = tirx.max(tirx.min(value, _constant(_HIGHEST, value)), _constant(_LOWEST, value))
+    rounded = tirx.floor(x * _constant(_LOG2_E, value) + _constant(0.5, value))
+    remainder = x - n * _constant(_LN2_HIGH, value) - n * _constant(_LN2_LOW, value)
+    polynomial = _constant(_POLYNOMIAL[0], value)
+    for coefficient in _POLYNOMIAL[1:]:
+        polynomial = polynomial * r + _constant(coefficient, value)
+    mantissa = polynomial * r * r + r + _constant(1.0, value)
+    integer = _lanes(value, "int32")
+    exponent = (tirx.Cast(integer, n) + tirx.const(127, integer)) << tirx.const(23, integer)
+    result = mantissa * tirx.reinterpret(value.dtype, exponent)
+    return tirx.Let(x, clamped, tirx.Let(n, rounded, tirx.Let(r, remainder, result)))
+
+
+def _sigmoid(value: Expression) -> Expression:
+    one = _constant(1.0, value)
+    return one / (one + _exp(-value))
+
+
+def _tanh(value: Expression) -> Expression:
+    # 1 - 2 / (1 + exp(2x)) cancels near 0, but its absolute error stays at one unit in the last place of 1.
+    one, two = _constant(1.0, value), _constant(2.0, value)
+    return one - two / (one + _exp(two * value))
+
+
+_REWRITES: dict[str, Callable[[Expression], Expression]] = {
+    "tirx.exp": _exp,
+    "tirx.sigmoid": _sigmoid,
+    "tirx.tanh": _tanh,
+}

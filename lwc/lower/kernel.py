@@ -1,0 +1,49 @@
+"""The template kernels of one program: each distinct one planned, packed and scheduled once."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lwc.targets.kernels import conv2d, depthwise, gemm, matmul, plain
+from lwc.targets.target import Target
+from lwc.tvm_api import Schedule, tirx, tvm
+
+ATTRIBUTE = "lwc.kernel"
+
+
+class Template(Protocol):
+    """A module of lwc.targets.kernels."""
+
+    def schedule(self, sch: Schedule, kernel: Any) -> None:
+        """Schedule the function that the template's `compute` gave."""
+
+
+_TEMPLATES: dict[type, Any] = {
+    gemm.Gemm: gemm,
+    conv2d.Conv2d: conv2d,
+    depthwise.Depthwise: depthwise,
+    matmul.Matmul: matmul,
+}
+
+
+@dataclass
+class KernelTable:
+    """Names for kernels: a function's attribute `lwc.kernel` is the index of its kernel here."""
+
+    target: Target
+    kernels: list[Any] = field(default_factory=list)
+
+    def index(self, kernel: Any) -> int:
+        """The index of `kernel`, entered where it is new."""
+        if kernel not in self.kernels:
+            self.kernels.append(kernel)
+        return self.kernels.index(kernel)
+
+    def schedule(self, function: tirx.PrimFunc) -> tirx.PrimFunc:
+        """`function` scheduled by the template that its attribute names, or as a plain one."""
+        sch = Schedule(tvm.IRModule({"main": function}))
+        if ATTRIBUTE in (function.attrs or {}):
+            kernel = self.kernels[int(function.attrs[ATTRIBUTE])]
+            _TEMPLATES[type(kernel)].schedule(sch, kernel)
+        else:
+            plain.schedule(sch, self.target)
+        return sch.mod["main"]

@@ -1,0 +1,108 @@
+"""From a Program to a LoweredProgram: compiled kernels, static memory and the calls in order."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwc.lower.calls import Call, CallList, View, list_calls
+from lwc.lower.fast_math import vectorise_exponentials
+from lwc.lower.kernel import KernelTable
+from lwc.lower.memory import aligned, lifetimes, plan_arena
+from lwc.lower.program import Buffer, KernelCall, LoweredProgram, Space
+from lwc.lower.relax_import import import_program
+from lwc.lower.relax_lower import lower_relax
+from lwc.targets.target import Target
+from lwc.trace import Program
+from lwc.tvm_api import build_object, te, tirx
+
+
+def lower(program: Program, target: Target) -> LoweredProgram:
+    """Compile `program` for `target`.
+
+    Raises UnsupportedError for an operator or a shape that has no static form.
+    """
+    module, kernels = import_program(program, target)
+    module = lower_relax(module)
+    calls = list_calls(module)
+    functions = {
+        variable.name_hint: function
+        for variable, function in module.functions.items()
+        if isinstance(function, tirx.PrimFunc)
+    }
+    _copy_outputs(calls, functions)
+    used = {call.function for call in calls.calls}
+    scheduled = {name: _schedule(functions[name], kernels) for name in sorted(used)}
+    return _assemble(calls, (build_object(scheduled, target),))
+
+
+def _schedule(function: tirx.PrimFunc, kernels: KernelTable) -> tirx.PrimFunc:
+    return vectorise_exponentials(kernels.schedule(function))
+
+
+def _copy_outputs(calls: CallList, functions: dict[str, tirx.PrimFunc]) -> None:
+    """Give each output a storage of its own that a call writes: inputs, constants and repeats are copied."""
+    written = {view.storage for call in calls.calls for view in call.writes}
+    seen: set[int] = set()
+    for position, view in enumerate(calls.outputs):
+        if view.storage in written and view.storage not in seen:
+            seen.add(view.storage)
+            continue
+        copy = View(calls.new_storage(), view.shape, view.dtype)
+        name = f"copy_{position}"
+        functions[name] = _copy_function(view)
+        calls.calls.append(Call(name, (view,), (copy,)))
+        calls.outputs[position] = copy
+        seen.add(copy.storage)
+
+
+def _copy_function(view: View) -> tirx.PrimFunc:
+    source = te.placeholder(view.shape, view.dtype, name="source")
+    return te.create_prim_func([source, te.compute(view.shape, lambda *i: source(*i), name="copy")])
+
+
+def _assemble(calls: CallList, objects: tuple[bytes, ...]) -> LoweredProgram:
+    places = {view.storage: (Space.INPUT, i) for i, view in enumerate(calls.inputs)}
+    places |= {view.storage: (Space.OUTPUT, i) for i, view in enumerate(calls.outputs)}
+    weights = _place_weights(calls, places)
+    sizes = {
+        view.storage: math.prod(view.shape) * np.dtype(view.dtype).itemsize
+        for call in calls.calls
+        for view in call.writes
+        if view.storage not in places
+    }
+    offsets, arena_bytes = plan_arena(lifetimes(calls.calls, sizes))
+    places |= {storage: (Space.ARENA, offset) for storage, offset in offsets.items()}
+
+    table: dict[Buffer, int] = {}
+
+    def index(view: View) -> int:
+        space, offset = places[view.storage]
+        return table.setdefault(Buffer(space, offset, view.shape, view.dtype), len(table))
+
+    inputs, outputs = tuple(map(index, calls.inputs)), tuple(map(index, calls.outputs))
+    kernel_calls = tuple(
+        KernelCall(f"__tvm_ffi_{call.function}", tuple(map(index, (*call.reads, *call.writes))))
+        for call in calls.calls
+    )
+    return LoweredProgram(tuple(table), kernel_calls, inputs, outputs, weights, arena_bytes, objects)
+
+
+def _place_weights(calls: CallList, places: dict[int, tuple[Space, int]]) -> bytes:
+    """Lay out the constants that some call reads, equal ones once; enters their offsets in `places`."""
+    used = {view.storage for call in calls.calls for view in call.reads}
+    blob = bytearray()
+    known: dict[bytes, int] = {}
+    for storage, value in calls.constants.items():
+        if storage not in used:
+            continue
+        contents = _contents(value)
+        if contents not in known:
+            known[contents] = len(blob)
+            blob += contents + bytes(aligned(len(contents)) - len(contents))
+        places[storage] = (Space.WEIGHTS, known[contents])
+    return bytes(blob)
+
+
+def _contents(value: NDArray[np.generic]) -> bytes:
+    return value.tobytes()

@@ -1,0 +1,60 @@
+"""What lowering hands to packaging: kernels, static buffers, the calls in order."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Space(IntEnum):
+    """Where a buffer lives; the values are those of `lwc_space` in runtime/lwc_internal.h."""
+
+    INPUT = 0
+    OUTPUT = 1
+    WEIGHTS = 2
+    ARENA = 3
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One tensor operand of a kernel.
+
+    `offset` is in bytes from the start of the arena or of the weights;
+    for INPUT and OUTPUT it is the index of the input or output.
+    """
+
+    space: Space
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def elements(self) -> int:
+        """The number of elements."""
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """A call of the kernel `symbol` on buffers, given by their index; outputs come last."""
+
+    symbol: str
+    arguments: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LoweredProgram:
+    """A static program: calls run in order over buffers in the inputs, outputs, weights and one arena.
+
+    `inputs` and `outputs` are indices into `buffers`, in the model's order.
+    `objects` are relocatable object files (ELF) that define every symbol in `calls`.
+    """
+
+    buffers: tuple[Buffer, ...]
+    calls: tuple[KernelCall, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    weights: bytes
+    arena_bytes: int
+    objects: tuple[bytes, ...]

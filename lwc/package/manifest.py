@@ -1,0 +1,220 @@
+"""The package's manifest: its schema, and reading it as a file that may be hostile.
+
+Read by `lwc verify` and `lwc run`; `lwc.load` reads the same JSON by hand, to need no pydantic.
+"""
+
+import hashlib
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from lwc.errors import BadInputError, VerificationError
+from lwc.models.preprocess import Preprocessing
+from lwc.targets.target import Target
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+# A thousand labels take 30 KB; what is larger than this is not a manifest.
+MAX_BYTES = 4 * 1024 * 1024
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}")
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+Extent = Annotated[int, Field(ge=1, le=2**40)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Frozen(BaseModel):
+    """Immutable, with no field beyond the declared ones and no conversion between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class TensorInfo(Frozen):
+    """An input or output: dense, row-major, in the order of `layout` ("NCHW", "N,classes")."""
+
+    name: Identifier
+    dtype: Literal["float32"]
+    shape: Annotated[tuple[Extent, ...], Field(max_length=8)]
+    layout: str
+
+
+class FileInfo(Frozen):
+    """What a file of the package must be, to the bit."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Count
+
+
+class PassEntry(Frozen):
+    """What one pass did: rewrites made, and places where it found a reason not to rewrite."""
+
+    name: str
+    count: Count
+    refusals: Count
+
+
+class OutputCheck(Frozen):
+    """One output of the sample run against the float64 reference, as root mean squares.
+
+    `rms_error` is the library's (None where it was not run), `rms_float32` PyTorch's own in float32.
+    `deviation` is the standard deviation of the reference: near 0, agreement proves nothing.
+    """
+
+    name: Identifier
+    rms_error: float | None
+    rms_limit: float
+    rms_float32: float
+    deviation: float
+
+
+class Verification(Frozen):
+    """How the sample was run when the package was made, and what came out, an entry an output."""
+
+    how: Literal["native", "qemu", "qemu-static", "not run"]
+    seed: int
+    outputs: tuple[OutputCheck, ...]
+
+
+class Manifest(Frozen):
+    """All that is known of a package. `macs` and `parameters` are of the model at its batch size;
+    `memory_bytes` is the arena that one context allocates; `threads` 0 leaves the choice to the device.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: Identifier
+    source: str
+    weights: Literal["pretrained", "random", "file"]
+    inputs: Annotated[tuple[TensorInfo, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[TensorInfo, ...], Field(min_length=1)]
+    preprocessing: Preprocessing | None
+    labels: tuple[str, ...] | None
+    target: Target
+    tools: dict[str, str]
+    passes: tuple[PassEntry, ...]
+    macs: Count
+    parameters: Count
+    memory_bytes: Count
+    threads: Count
+    verification: Verification
+    files: dict[str, FileInfo]
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: dict[str, FileInfo]) -> dict[str, FileInfo]:
+        for name in files:
+            if not _FILE_NAME.fullmatch(name) or name == MANIFEST_NAME:
+                raise ValueError(f"{name!r} is not the plain name of a file in the package")
+        return files
+
+    @property
+    def library(self) -> str:
+        """The name of the shared library's file."""
+        return f"lib{self.name}.so"
+
+
+def sample_name(kind: Literal["sample_input", "expected_output"], index: int) -> str:
+    """The file of the sample's `index`-th input or output: the first one carries no number."""
+    return f"{kind}_{index}.npy" if index else f"{kind}.npy"
+
+
+def dump_manifest(manifest: Manifest) -> str:
+    """The manifest's text: indented JSON, the same for the same manifest."""
+    return json.dumps(manifest.model_dump(mode="json"), indent=2) + "\n"
+
+
+def read_manifest(package: Path) -> Manifest:
+    """Reads and checks `package`/manifest.json; the files that it lists are `check_files`' task.
+
+    Raises BadInputError where there is no package, or its manifest is malformed or of another version.
+    """
+    path = package / MANIFEST_NAME
+    if not package.is_dir():
+        what = "is not a folder" if package.exists() else "does not exist"
+        raise BadInputError(f"{package}: {what}: give the folder that `lwc compile` wrote")
+    text = read_regular_file(path, MAX_BYTES)
+    _check_json(path, text)
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BadInputError(f"{path}: {_first_problem(error)}: compile the package again") from None
+
+
+def read_regular_file(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes, no link followed at its end.
+
+    Raises BadInputError for everything else.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: does not exist: compile the package again") from None
+    except OSError as error:
+        what = "is a symbolic link" if path.is_symlink() else f"cannot be read ({error.strerror})"
+        raise BadInputError(f"{path}: {what}: compile the package again") from None
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise BadInputError(f"{path}: is not a regular file: compile the package again")
+        if status.st_size > limit:
+            raise BadInputError(f"{path}: has {status.st_size} bytes, more than the limit of {limit}")
+        return file.read(limit + 1)
+
+
+def hash_file(path: Path) -> FileInfo:
+    """Size and SHA-256 of a file that lwc itself has just written."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileInfo(sha256=digest, bytes=path.stat().st_size)
+
+
+def check_files(package: Path, manifest: Manifest) -> None:
+    """Compares every listed file with its recorded size and SHA-256.
+
+    Raises BadInputError for a missing or irregular file, VerificationError for a changed one.
+    """
+    for name, expected in manifest.files.items():
+        path = package / name
+        content = read_regular_file(path, 2**40)
+        if len(content) != expected.bytes:
+            raise VerificationError(f"{path}: has {len(content)} bytes, not {expected.bytes}: compile it again")
+        if hashlib.sha256(content).hexdigest() != expected.sha256:
+            raise VerificationError(f"{path}: differs from the hash in the manifest: compile the package again")
+
+
+def _check_json(path: Path, text: bytes) -> None:
+    """Refuses what pydantic's own parser lets pass: duplicate keys; and other versions, by their number."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{path}: is not valid JSON ({error}): compile the package again") from None
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise BadInputError(
+            f"{path}: schema_version is {version!r:.40}, this lwc reads {SCHEMA_VERSION}: compile the package again"
+        )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [name for name, _ in pairs]
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"duplicate key {duplicate!r:.80}")
+    return result
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}"[:200] if where else first["msg"][:200]

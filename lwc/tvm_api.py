@@ -1,0 +1,59 @@
+"""The one place that names TVM's modules: their paths move between releases."""
+
+import tempfile
+from pathlib import Path
+
+import tvm
+from tvm import relax, te, tirx, topi
+from tvm.relax.frontend.torch import from_exported_program
+from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
+from tvm.s_tir import Schedule, ScheduleError
+
+from lwc.targets.target import Target
+
+__all__ = [
+    "Schedule",
+    "ScheduleError",
+    "build_object",
+    "from_exported_program",
+    "importer_operators",
+    "relax",
+    "te",
+    "tirx",
+    "topi",
+    "tvm",
+    "tvm_target",
+]
+
+
+def tvm_target(target: Target) -> tvm.target.Target:
+    """TVM's description of `target`, without its name: equal machines give equal code."""
+    return tvm.target.Target(
+        {
+            "kind": "llvm",
+            "mtriple": target.triple,
+            "mcpu": target.cpu,
+            "mattr": list(target.features),
+            "num-cores": target.cores,
+        }
+    )
+
+
+def build_object(functions: dict[str, tirx.PrimFunc], target: Target) -> bytes:
+    """Compile `functions` into one relocatable ELF object.
+
+    Each becomes the C symbol `__tvm_ffi_<key>`: int (void *self, TVMFFIAny *arguments, int count, TVMFFIAny *result).
+    """
+    module = tvm.IRModule(
+        {name: function.with_attr("global_symbol", name) for name, function in functions.items()}
+    )
+    library = tvm.tirx.build(module, target=tvm_target(target))
+    with tempfile.TemporaryDirectory(prefix="lwc-") as folder:
+        path = Path(folder) / "kernels.o"
+        library.write_to_file(str(path), "o")
+        return path.read_bytes()
+
+
+def importer_operators() -> frozenset[str]:
+    """The operators that TVM's importer takes, by its keys: `conv2d.default`."""
+    return frozenset(ExportedProgramImporter().create_convert_map())

@@ -1,0 +1,98 @@
+"""Pointwise convolution and linear layer: a matrix product with packed weights.
+
+The weights lie as [N/nr, K, nr], so that the inner loop reads them in order. A tile of mr x nr results stays in
+registers over all of K (the scheme of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication",
+ACM TOMS 34(3), 2008). A group of row tiles and one column panel make a parallel task.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.kernels.tiling import RegisterTile, balanced_split, register_tile, round_up
+from lwc.targets.target import Target
+from lwc.tvm_api import Schedule, te, tirx
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """y[m, n] = epilogue(sum over k of x[m, k] w[k, n] + bias[n]), n up to N rounded up to whole vectors."""
+
+    rows: int
+    inner: int
+    columns: int
+    tile: RegisterTile
+    row_tiles: int  # in one parallel task
+    epilogue: Epilogue
+
+    @property
+    def padded_columns(self) -> int:
+        """The columns of the result: `columns` rounded up to whole vectors."""
+        return round_up(self.columns, self.tile.lanes)
+
+
+def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target) -> Gemm:
+    """The kernel for x (rows, inner) times w (inner, columns), tiled for `target`."""
+    tile = register_tile(rows, columns, target)
+    panels = round_up(columns, tile.lanes) // tile.columns
+    # The task's rows of x are read once for each panel: half of the second-level cache holds them.
+    limit = max(1, target.l2_bytes // 2 // (4 * inner * tile.rows))
+    tiles = balanced_split(round_up(rows, tile.rows) // tile.rows, panels, min(limit, 16), target.cores)
+    return Gemm(rows, inner, columns, tile, tiles, epilogue)
+
+
+def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights (N, K) in the kernel's order [N/nr, K, nr], zeros in the columns that pad."""
+    padded = np.zeros((kernel.padded_columns, kernel.inner), np.float32)
+    padded[: kernel.columns] = weight
+    panels = padded.reshape(-1, kernel.tile.columns, kernel.inner)
+    return np.ascontiguousarray(panels.transpose(0, 2, 1))
+
+
+def compute(kernel: Gemm, x: Any, weight: Any, bias: Any) -> Any:
+    """The tensor expression; x (rows, inner), weight packed, bias (padded columns)."""
+    rows = round_up(kernel.rows, kernel.tile.rows * kernel.row_tiles)
+    nr = kernel.tile.columns
+    k = te.reduce_axis((0, kernel.inner), name="k")
+
+    def row(i: Any) -> Any:
+        # Rows beyond the last repeat it: their results are never stored.
+        return i if rows == kernel.rows else tirx.min(i, kernel.rows - 1)
+
+    product = te.compute(
+        (rows, kernel.padded_columns),
+        lambda i, j: te.sum(x[row(i), k] * weight[j // nr, k, j % nr], axis=k),
+        name="product",
+    )
+    return te.compute(
+        (kernel.rows, kernel.padded_columns),
+        lambda i, j: kernel.epilogue(product[i, j] + bias[j]),
+        name="result",
+    )
+
+
+def schedule(sch: Schedule, kernel: Gemm) -> None:
+    """Register tiles, column panels and parallel tasks for the function that `compute` gave."""
+    tile = kernel.tile
+    product, result = sch.get_sblock("product"), sch.get_sblock("result")
+    i, j, k = sch.get_loops(product)
+    task, row_tile, row = sch.split(i, [None, kernel.row_tiles, tile.rows])
+    panel, column = sch.split(j, [None, tile.columns])
+    sch.reorder(task, panel, row_tile, k, row, column)
+    sch.parallel(sch.fuse(task, panel))
+    sch.reverse_compute_at(result, row_tile, preserve_unit_loops=True)
+    unroll_tile(sch, *sch.get_loops(result)[-2:], tile.lanes)
+    unroll_tile(sch, row, column, tile.lanes)
+    start = sch.decompose_reduction(product, k)
+    sch.set_scope(start, 0, "local")
+
+
+def unroll_tile(sch: Schedule, row: Any, column: Any, lanes: int) -> None:
+    """Unroll a register tile: rows, then vectors of `lanes` columns."""
+    vector, lane = sch.split(column, [None, lanes])
+    sch.vectorize(lane)
+    sch.unroll(vector)
+    sch.unroll(row)

@@ -1,0 +1,75 @@
+"""The analytic choice of tile sizes: what a kernel gets where no tuning record says better."""
+
+from dataclasses import dataclass
+
+from lwc.targets.target import Target
+
+# A fused multiply-add takes about four cycles and two start in each:
+# fewer independent accumulators than this leave the units idle.
+_ACCUMULATORS_TO_HIDE_LATENCY = 8
+
+
+@dataclass(frozen=True)
+class RegisterTile:
+    """`rows` x `columns` accumulators held in registers, `columns` a multiple of `lanes`."""
+
+    rows: int
+    columns: int
+    lanes: int
+
+
+def round_up(value: int, step: int) -> int:
+    """The smallest multiple of `step` that is not below `value`."""
+    return -(-value // step) * step
+
+
+def largest_divisor(value: int, limit: int) -> int:
+    """The largest divisor of `value` that is not above `limit`, at least 1."""
+    return max(d for d in range(1, max(1, min(value, limit)) + 1) if value % d == 0)
+
+
+def vector_lanes(columns: int, target: Target) -> int:
+    """How many of `columns` one vector takes: the most that pads them by at most a tenth more than the least."""
+    candidates = [lanes for lanes in (16, 8, 4, 2, 1) if lanes <= target.float_lanes]
+    least = min(round_up(columns, lanes) for lanes in candidates if lanes >= 4 or columns < 4)
+    return next(lanes for lanes in candidates if round_up(columns, lanes) <= 1.1 * least)
+
+
+def register_tile(rows: int, columns: int, target: Target) -> RegisterTile:
+    """The accumulator tile for a product with `rows` x `columns` results, `columns` padded to whole vectors.
+
+    The tile's columns always divide the padded columns; its rows need not divide `rows`.
+    """
+    lanes = vector_lanes(columns, target)
+    vectors = round_up(columns, lanes) // lanes
+    return min(
+        (
+            RegisterTile(r, v * lanes, lanes)
+            for v in range(1, 13)
+            if vectors % v == 0
+            for r in range(1, min(rows, 14) + 1)
+            # One register for each weight vector and one for the broadcast input.
+            if r * v + v + 1 <= target.vector_registers
+        ),
+        key=lambda tile: _cost(tile, rows),
+    )
+
+
+def _cost(tile: RegisterTile, rows: int) -> float:
+    """Relative time for one result: loads beside arithmetic, wasted rows, and idle units in a small tile."""
+    vectors = tile.columns // tile.lanes
+    accumulators = tile.rows * vectors
+    waste = round_up(rows, tile.rows) / rows
+    loads = 1 + (1 / tile.rows + 1 / vectors) / 2
+    stall = max(1.0, _ACCUMULATORS_TO_HIDE_LATENCY / accumulators)
+    return waste * loads * stall
+
+
+def balanced_split(blocks: int, parts_each: int, limit: int, cores: int) -> int:
+    """How many of `blocks` one parallel task takes: at most `limit`, leaving each core several tasks.
+
+    `parts_each` is the number of tasks that one group of blocks gives.
+    """
+    wanted = 4 * cores
+    size = max(1, min(limit, blocks * parts_each // wanted))
+    return min(range(max(1, size // 2), size + 1), key=lambda s: (round_up(blocks, s), -s))

@@ -1,0 +1,116 @@
+"""From the text of `--target` to a Target: a name of the table, `native`, or `triple=...,cpu=...,features=...`."""
+
+import difflib
+from importlib import import_module
+
+from lwc.errors import BadInputError, UnsupportedError, UsageError
+from lwc.targets.native import native_target
+from lwc.targets.target import Target
+
+# name -> module, imported when asked for.
+TARGETS = {
+    "x86-64-v3": "lwc.targets.x86_64_v3",
+    "x86-64-v4": "lwc.targets.x86_64_v4",
+    "x86-64-v4-vnni": "lwc.targets.x86_64_v4_vnni",
+    "arm64": "lwc.targets.arm64",
+    "cortex-a72": "lwc.targets.cortex_a72",
+    "cortex-a76": "lwc.targets.cortex_a76",
+    "neoverse-n1": "lwc.targets.neoverse_n1",
+}
+
+# LLVM feature -> (the name in /proc/cpuinfo, or None where the base level implies it).
+_CPUINFO_NAMES = {
+    "avx2": "avx2",
+    "fma": "fma",
+    "bmi2": "bmi2",
+    "avx512f": "avx512f",
+    "avx512bw": "avx512bw",
+    "avx512cd": "avx512cd",
+    "avx512dq": "avx512dq",
+    "avx512vl": "avx512vl",
+    "avx512vnni": "avx512_vnni",
+    "neon": "asimd",
+    "dotprod": "asimddp",
+    "i8mm": "i8mm",
+}
+
+
+def target_names() -> tuple[str, ...]:
+    """Every name that `resolve_target` knows, `native` first."""
+    return ("native", *TARGETS)
+
+
+def resolve_target(text: str) -> Target:
+    """The target that `text` names.
+
+    Raises UsageError for an unknown name or a malformed custom target,
+    UnsupportedError for a machine that lwc has no code for.
+    """
+    if text == "native":
+        return native_target()
+    if text in TARGETS:
+        target = import_module(TARGETS[text]).TARGET
+        assert isinstance(target, Target)
+        return target
+    if "=" in text:
+        return _custom_target(text)
+    near = difflib.get_close_matches(text, target_names(), n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(target_names())}"
+    raise UsageError(f"target {text!r}: unknown; {hint}")
+
+
+def _custom_target(text: str) -> Target:
+    fields = _parse_fields(text)
+    triple = fields.get("triple", "")
+    architecture = triple.split("-")[0]
+    if architecture not in ("x86_64", "aarch64"):
+        raise UnsupportedError(
+            f"target {text!r}: triple {triple!r} is not supported; use x86_64-linux-gnu or aarch64-linux-gnu"
+        )
+    if "linux" not in triple:
+        raise UnsupportedError(f"target {text!r}: only Linux is supported; use {architecture}-linux-gnu")
+    features = tuple(f if f[0] in "+-" else f"+{f}" for f in fields.get("features", "").split("+") if f)
+    names = {feature[1:] for feature in features if feature[0] == "+"}
+    unknown = names - set(_CPUINFO_NAMES)
+    if unknown:
+        raise UsageError(
+            f"target {text!r}: feature {sorted(unknown)[0]!r} is unknown; choose from {', '.join(_CPUINFO_NAMES)}"
+        )
+    return _with_capabilities(text, architecture, fields.get("cpu", "generic"), names)
+
+
+def _parse_fields(text: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for part in text.split(","):
+        key, separator, value = part.partition("=")
+        if key not in ("triple", "cpu", "features") or not separator or not value or key in fields:
+            raise UsageError(
+                f"target {text!r}: {part!r} is not understood; write triple=...,cpu=...,features=a+b"
+            )
+        fields[key] = value
+    if "triple" not in fields:
+        raise UsageError(f"target {text!r}: triple=... is missing; for example triple=aarch64-linux-gnu")
+    return fields
+
+
+def _with_capabilities(text: str, architecture: str, cpu: str, names: set[str]) -> Target:
+    """A target whose capabilities follow from its features alone: the CPU's name only tunes the code."""
+    x86 = architecture == "x86_64"
+    wide = "avx512f" in names
+    if x86 and not wide and not {"avx2", "fma"} <= names:
+        raise BadInputError(
+            f"target {text!r}: lwc needs AVX2 and FMA on x86-64; add features=avx2+fma or more"
+        )
+    features = tuple(f"+{name}" for name in sorted(names)) + (("-prefer-256-bit",) if wide else ())
+    return Target(
+        name=text,
+        description="given on the command line",
+        triple=f"{architecture}-linux-gnu",
+        cpu="x86-64" if x86 and cpu == "generic" else cpu,
+        features=features if x86 else ("+neon", *(f for f in features if f != "+neon")),
+        cpu_features=tuple(sorted({_CPUINFO_NAMES[n] for n in names} | (set() if x86 else {"asimd"}))),
+        vector_bits=512 if wide else 256 if x86 else 128,
+        vector_registers=16 if x86 and not wide else 32,
+        int8_dot=bool(names & {"dotprod", "avx512vnni"}),
+        i8mm="i8mm" in names,
+    )

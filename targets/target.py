@@ -1,0 +1,38 @@
+"""What lwc knows of a machine that it compiles for: capabilities, never a name to compare with."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Target:
+    """The capabilities of a machine.
+
+    `triple`, `cpu` and `features` are LLVM's; `features` are written with their sign ("+dotprod").
+    `cpu_features` are what the library checks when it is opened, named as Linux names them in /proc/cpuinfo.
+    `glibc` is the oldest C library that the package may meet.
+    """
+
+    name: str
+    description: str
+    triple: str
+    cpu: str
+    features: tuple[str, ...] = ()
+    cpu_features: tuple[str, ...] = ()
+    vector_bits: int = 128
+    vector_registers: int = 32
+    int8_dot: bool = False
+    i8mm: bool = False
+    l1_bytes: int = 32 * 1024
+    l2_bytes: int = 512 * 1024
+    cores: int = 4
+    glibc: str = "2.28"
+
+    @property
+    def architecture(self) -> str:
+        """The first part of the triple: `x86_64` or `aarch64`."""
+        return self.triple.split("-")[0]
+
+    @property
+    def float_lanes(self) -> int:
+        """How many float32 values one vector register holds."""
+        return self.vector_bits // 32
