@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tvm
 from tvm import relax, te, tirx, topi
+from tvm.ir.expr import GenericConst as TensorConstant
 from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 from tvm.s_tir import Schedule, ScheduleError
@@ -13,6 +14,7 @@ from lwc.targets.target import Target
 
 __all__ = [
     "Schedule",
+    "TensorConstant",
     "ScheduleError",
     "build_object",
     "from_exported_program",

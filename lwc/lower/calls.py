@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.errors import UnsupportedError
-from lwc.tvm_api import relax, tvm
+from lwc.tvm_api import TensorConstant, relax, tvm
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Walk:
         """The View, or the tuple of Views, that `expression` stands for."""
         if isinstance(expression, relax.Var):
             return self._values[expression]
-        if isinstance(expression, relax.Constant):
+        if isinstance(expression, TensorConstant):
             return self._constant(expression)
         if isinstance(expression, relax.Tuple):
             return tuple(self._value(item) for item in expression.fields)
@@ -92,13 +92,12 @@ class _Walk:
         raise UnsupportedError(f"{type(expression).__name__} in the lowered model: lwc has no static form of it")
 
     def _constant(self, constant: Any) -> View:
-        # Equal handles are one tensor; equal contents are merged when the weights are laid out.
-        key = constant.data.handle.value if hasattr(constant.data, "handle") else id(constant)
-        if key not in self._constants:
+        # Equal contents are merged when the weights are laid out.
+        if constant not in self._constants:
             view = self._new_view(constant.ty)
-            self.result.constants[view.storage] = np.ascontiguousarray(constant.data.numpy())
-            self._constants[key] = view
-        return self._constants[key]
+            self.result.constants[view.storage] = np.ascontiguousarray(constant.value.numpy())
+            self._constants[constant] = view
+        return self._constants[constant]
 
     def _call(self, call: Any) -> Any:
         name = getattr(call.op, "name", "")

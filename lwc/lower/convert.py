@@ -10,6 +10,7 @@ from torch import fx
 
 from lwc.errors import UnsupportedError
 from lwc.lower.kernel import ATTRIBUTE, KernelTable
+from lwc.ops.view import named_arguments
 from lwc.targets.kernels import conv2d, depthwise, gemm, matmul
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.tvm_api import relax
@@ -34,7 +35,7 @@ class Converter:
         }
 
     def _conv2d(self, node: fx.Node, importer: Any) -> Any:
-        arguments = _arguments(node)
+        arguments = named_arguments(node)
         x, weight = importer.env[arguments["x"]], self._array(arguments["weight"])
         window = conv2d.Window(
             _pair(weight.shape[2:]),
@@ -83,7 +84,7 @@ class Converter:
         return emit
 
     def _linear(self, node: fx.Node, importer: Any) -> Any:
-        arguments = _arguments(node)
+        arguments = named_arguments(node)
         weight = self._array(arguments["weight"])
         bias = self._bias(arguments["bias"], weight.shape[0])
         x = importer.env[arguments["x"]]
@@ -150,17 +151,6 @@ def _if_own(key: str, convert: Callable[[fx.Node, Any], Any]) -> Callable[[fx.No
         return importer.create_convert_map()[key](node)
 
     return choose
-
-
-def _arguments(node: fx.Node) -> dict[str, Any]:
-    """The node's arguments by their names in the operator's schema, defaults filled in."""
-    values: dict[str, Any] = {}
-    for position, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
-        if position < len(node.args):
-            values[argument.name] = node.args[position]
-        else:
-            values[argument.name] = node.kwargs.get(argument.name, argument.default_value)
-    return values
 
 
 def _epilogue(arguments: dict[str, Any]) -> Epilogue:

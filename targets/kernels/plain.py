@@ -20,13 +20,14 @@ def schedule(sch: Schedule, target: Target) -> None:
     _inline_chains(sch)
     last = _blocks(sch)[-1]
     outer = _nest_reductions(sch, last, target.float_lanes)
-    for block in _blocks(sch):
-        _vectorize(sch, block, target.float_lanes)
+    nests = [(block, *_axes(sch, block)) for block in _blocks(sch)]
     if outer:
         _parallel(sch, last, outer)
-        return
-    for block in _blocks(sch):
-        _parallel(sch, block, _leading_spatial_loops(sch, block))
+    else:
+        for block, spatial, reduced in nests:
+            _parallel(sch, block, spatial if reduced and len(spatial) == 1 else spatial[:-1])
+    for block, spatial, reduced in nests:
+        _vectorize(sch, block, spatial, reduced, target.float_lanes)
 
 
 def _blocks(sch: Schedule) -> list[Any]:
@@ -41,7 +42,9 @@ def _is_reduction(axis: Any) -> bool:
 def _axes(sch: Schedule, block: Any) -> tuple[list[Any], list[Any]]:
     """The block's own loops: spatial ones, and those that it reduces over."""
     axes = list(sch.get(block).iter_vars)
-    loops = list(sch.get_loops(block))[-len(axes) :] if axes else []
+    loops = list(sch.get_loops(block))
+    axes = axes[max(0, len(axes) - len(loops)) :]
+    loops = loops[len(loops) - len(axes) :]
     pairs = list(zip(loops, axes, strict=True))
     spatial = [loop for loop, axis in pairs if not _is_reduction(axis)]
     return spatial, [loop for loop, axis in pairs if _is_reduction(axis)]
@@ -76,32 +79,21 @@ def _nest_reductions(sch: Schedule, last: Any, lanes: int) -> list[Any]:
         return []
     feeding = [block for block in reversed(_blocks(sch)) if not sch.get(block).same_as(sch.get(last))]
     moved = [_attempt(sch.compute_at, block, spatial[-2], True) for block in feeding]
-    return spatial[:-1] if moved and all(moved) else []
+    return spatial[:-1] if all(moved) else []
 
 
-def _vectorize(sch: Schedule, block: Any, lanes: int) -> None:
+def _vectorize(sch: Schedule, block: Any, spatial: list[Any], reduced: list[Any], lanes: int) -> None:
     """Vectorise the last spatial axis where whole vectors divide it, inside any reduction."""
-    spatial, reduced = _axes(sch, block)
-    if not spatial or int(sch.get(spatial[-1]).extent) % lanes or lanes == 1:
+    if not spatial or lanes == 1 or (reduced and len(spatial) == 1):
+        return
+    if int(sch.get(spatial[-1]).extent) % lanes:
         return
     outer, lane = sch.split(spatial[-1], [None, lanes])
     if reduced:
         sch.reorder(outer, *reduced, lane)
-        start = sch.decompose_reduction(block, reduced[0])
-        sch.vectorize(sch.get_loops(start)[-1])
     sch.vectorize(lane)
-
-
-def _leading_spatial_loops(sch: Schedule, block: Any) -> list[Any]:
-    """The outermost loops of `block` up to the first that reduces or is vectorised."""
-    reduced = [sch.get(loop) for loop in _axes(sch, block)[1]]
-    leading = []
-    for loop in sch.get_loops(block):
-        value = sch.get(loop)
-        if value.kind != tirx.ForKind.SERIAL or any(value.same_as(r) for r in reduced):
-            break
-        leading.append(loop)
-    return leading
+    if reduced:
+        sch.decompose_reduction(block, reduced[0])
 
 
 def _parallel(sch: Schedule, block: Any, loops: list[Any]) -> None:

@@ -1,0 +1,52 @@
+"""Small questions and edits on an FX graph that several passes share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import fx
+
+aten = torch.ops.aten
+
+# What keeps every element and its order.
+RESHAPES = (aten.view.default, aten._unsafe_view.default, aten.reshape.default)
+
+
+def calls(graph: fx.Graph, *targets: Any) -> Iterator[fx.Node]:
+    """The nodes that call one of `targets`, in order; the graph may change meanwhile."""
+    yield from [node for node in graph.nodes if node.op == "call_function" and node.target in targets]
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """The shape of the tensor that `node` gives."""
+    return tuple(int(extent) for extent in node.meta["val"].shape)
+
+
+def constant(module: fx.GraphModule, node: Any) -> torch.Tensor | None:
+    """The tensor behind a `get_attr` node; None for anything else."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return None
+    owner: Any = module
+    for part in str(node.target).split("."):
+        owner = getattr(owner, part)
+    return owner.detach() if isinstance(owner, torch.Tensor) else None
+
+
+def add_constant(module: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
+    """A new buffer of `module`, and the node that reads it, at the graph's insertion point."""
+    stem = "".join(c if c.isalnum() else "_" for c in name)
+    unique, number = stem, 0
+    while hasattr(module, unique):
+        number += 1
+        unique = f"{stem}_{number}"
+    module.register_buffer(unique, value.detach().contiguous())
+    node = module.graph.get_attr(unique)
+    node.meta["val"] = value
+    return node
+
+
+def through_reshapes(node: Any) -> Any:
+    """The first node above `node` that is not a reshape, where each reshape on the way has one user."""
+    while isinstance(node, fx.Node) and node.target in RESHAPES and len(node.users) == 1:
+        node = node.args[0]
+    return node

@@ -1,0 +1,101 @@
+"""`lwc::conv2d`: a convolution with asymmetric padding, a stated layout, and its activation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+from torch.nn import functional
+
+from lwc.ops.activation import apply_epilogue
+from lwc.ops.view import named_arguments
+
+_TO_NCHW = (0, 3, 1, 2)
+_TO_NHWC = (0, 2, 3, 1)
+
+
+@torch.library.custom_op("lwc::conv2d", mutates_args=())
+def conv2d(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    activation: str,
+    minimum: float | None,
+    maximum: float | None,
+    input_layout: str,
+    output_layout: str,
+) -> torch.Tensor:
+    """clamp(activation(conv(x, weight) + bias), minimum, maximum).
+
+    x: (N, C, H, W) or (N, H, W, C) by `input_layout`; weight: (O, C / groups, kh, kw); bias: (O,).
+    padding: zeros added (top, bottom, left, right), in pixels. The result lies in `output_layout`.
+    """
+    image = x if input_layout == "NCHW" else x.permute(_TO_NCHW)
+    top, bottom, left, right = padding
+    image = functional.pad(image, (left, right, top, bottom))
+    y = functional.conv2d(image, weight, bias, tuple(stride), 0, tuple(dilation), groups)
+    y = apply_epilogue(y, activation, minimum, maximum)
+    return (y if output_layout == "NCHW" else y.permute(_TO_NHWC)).clone(
+        memory_format=torch.contiguous_format
+    )
+
+
+@conv2d.register_fake
+def _conv2d_shape(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    activation: str,
+    minimum: float | None,
+    maximum: float | None,
+    input_layout: str,
+    output_layout: str,
+) -> torch.Tensor:
+    batch, height, width = (x.shape[a] for a in ((0, 2, 3) if input_layout == "NCHW" else (0, 1, 2)))
+    top, bottom, left, right = padding
+    rows = (height + top + bottom - dilation[0] * (weight.shape[2] - 1) - 1) // stride[0] + 1
+    columns = (width + left + right - dilation[1] * (weight.shape[3] - 1) - 1) // stride[1] + 1
+    outputs = weight.shape[0]
+    shape = (batch, outputs, rows, columns) if output_layout == "NCHW" else (batch, rows, columns, outputs)
+    return x.new_empty(shape)
+
+
+@dataclass(frozen=True)
+class ConvView:
+    """The operands of a node that calls `lwc::conv2d`, by name."""
+
+    x: fx.Node
+    weight: fx.Node
+    bias: fx.Node | None
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+    activation: str
+    minimum: float | None
+    maximum: float | None
+    input_layout: str
+    output_layout: str
+
+    @classmethod
+    def of(cls, node: fx.Node) -> "ConvView":
+        """The view of `node`."""
+        values = named_arguments(node)
+        for name in ("stride", "padding", "dilation"):
+            values[name] = tuple(values[name])
+        return cls(**values)
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """The positional arguments that make a node of this view."""
+        return tuple(
+            list(value) if isinstance(value, tuple) else value for value in self.__dict__.values()
+        )

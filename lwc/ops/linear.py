@@ -1,0 +1,58 @@
+"""`lwc::linear`: a linear layer with its activation."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+from torch.nn import functional
+
+from lwc.ops.activation import apply_epilogue
+from lwc.ops.view import named_arguments
+
+
+@torch.library.custom_op("lwc::linear", mutates_args=())
+def linear(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    activation: str,
+    minimum: float | None,
+    maximum: float | None,
+) -> torch.Tensor:
+    """clamp(activation(x weight^T + bias), minimum, maximum); x (..., K), weight (N, K), bias (N,)."""
+    y = functional.linear(x, weight, bias)
+    return apply_epilogue(y, activation, minimum, maximum).clone(memory_format=torch.contiguous_format)
+
+
+@linear.register_fake
+def _linear_shape(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    activation: str,
+    minimum: float | None,
+    maximum: float | None,
+) -> torch.Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+@dataclass(frozen=True)
+class LinearView:
+    """The operands of a node that calls `lwc::linear`, by name."""
+
+    x: fx.Node
+    weight: fx.Node
+    bias: fx.Node | None
+    activation: str
+    minimum: float | None
+    maximum: float | None
+
+    @classmethod
+    def of(cls, node: fx.Node) -> "LinearView":
+        """The view of `node`."""
+        return cls(**named_arguments(node))
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """The positional arguments that make a node of this view."""
+        return tuple(self.__dict__.values())

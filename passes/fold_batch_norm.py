@@ -1,0 +1,109 @@
+"""Fold an inference batch norm into the convolution or linear layer before it.
+
+    Given:   y = bn(op(x, W, b))          op = conv2d or linear, reshapes in between allowed
+    Result:  y = op(x, W s, (b - mean) s + beta),    s = gamma / sqrt(var + eps), by output channel
+"""
+
+import operator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import fx
+
+from lwc.graph import add_constant, aten, calls, constant, shape_of, through_reshapes
+from lwc.ops import ConvView, LinearView
+from lwc.ops.view import named_arguments
+from lwc.pipeline import Pass, PassResult, Refusal
+from lwc.trace import Program
+
+BATCH_NORM = aten._native_batch_norm_legit_no_training.default
+_CONV2D, _LINEAR = torch.ops.lwc.conv2d.default, torch.ops.lwc.linear.default
+
+
+@dataclass(frozen=True)
+class FoldBatchNorm(Pass):
+    """Batch norm joins the convolution or linear layer before it."""
+
+    name: ClassVar[str] = "fold-batch-norm"
+    requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
+
+    def run(self, program: Program) -> PassResult:
+        """See the module's docstring."""
+        count, refusals = 0, []
+        for norm in calls(program.module.graph, BATCH_NORM):
+            producer = through_reshapes(norm.args[0])
+            if not isinstance(producer, fx.Node) or producer.target not in (_CONV2D, _LINEAR):
+                continue
+            reason = _refuse(program.module, producer, norm)
+            if reason is not None:
+                refusals.append(Refusal(norm.name, reason))
+                continue
+            _fold(program.module, producer, norm)
+            count += 1
+        return PassResult(count, tuple(refusals))
+
+
+def scale_and_shift(module: fx.GraphModule, norm: fx.Node) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """s and t of bn(x) = x s + t by channel, in float64; None where a statistic is no constant."""
+    values = named_arguments(norm)
+    mean, variance = (constant(module, values[name]) for name in ("running_mean", "running_var"))
+    if mean is None or variance is None:
+        return None
+    gamma, beta = torch.ones_like(mean).double(), torch.zeros_like(mean).double()
+    for name, default in (("weight", gamma), ("bias", beta)):
+        if values[name] is None:
+            continue
+        given = constant(module, values[name])
+        if given is None:
+            return None
+        default.copy_(given)
+    scale = gamma / torch.sqrt(variance.double() + values["eps"])
+    return scale, beta - mean.double() * scale
+
+
+def _refuse(module: fx.GraphModule, producer: fx.Node, norm: fx.Node) -> str | None:
+    view: ConvView | LinearView = (
+        ConvView.of(producer) if producer.target is _CONV2D else LinearView.of(producer)
+    )
+    first: Any = norm.args[0]
+    if len(producer.users) != 1 or len(first.users) != 1:
+        return "the layer before it has another user"
+    if (view.activation, view.minimum, view.maximum) != ("identity", None, None):
+        return "an activation stands between"
+    if any(user.target is not operator.getitem or user.args[1] != 0 for user in norm.users):
+        return "its statistics are read"
+    if first is not producer and not _same_channel_axis(producer, first):
+        return "a reshape between them moves the channel axis"
+    if producer.target is _LINEAR and len(shape_of(first)) != 2:
+        return "it does not normalise the last axis, which the linear layer writes"
+    if scale_and_shift(module, norm) is None:
+        return "its statistics or its affine parameters are not constants"
+    return None
+
+
+def _same_channel_axis(producer: fx.Node, first: fx.Node) -> bool:
+    """Whether the reshapes keep axis -1 (linear) as the batch norm's axis 1."""
+    return producer.target is _LINEAR and shape_of(producer)[-1] == shape_of(first)[-1]
+
+
+def _fold(module: fx.GraphModule, producer: fx.Node, norm: fx.Node) -> None:
+    convolution = producer.target is _CONV2D
+    view: Any = ConvView.of(producer) if convolution else LinearView.of(producer)
+    parameters = scale_and_shift(module, norm)
+    weight = constant(module, view.weight)
+    assert parameters is not None
+    assert weight is not None
+    scale, shift = parameters
+    folded = weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1))
+    old = constant(module, view.bias)
+    bias = shift if old is None else old.double() * scale + shift
+    with module.graph.inserting_before(producer):
+        # New tensors: the old ones may belong to other layers too.
+        new_weight = add_constant(module, f"{view.weight.target}_folded", folded.to(weight.dtype))
+        new_bias = add_constant(module, f"{view.weight.target}_bias_folded", bias.to(weight.dtype))
+    producer.args = replace(view, weight=new_weight, bias=new_bias).arguments
+    for user in list(norm.users):
+        user.replace_all_uses_with(norm.args[0])  # type: ignore[arg-type]
+        module.graph.erase_node(user)
+    module.graph.erase_node(norm)

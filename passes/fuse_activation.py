@@ -1,0 +1,88 @@
+"""An activation joins the convolution or linear layer that alone feeds it.
+
+    Given:   y = act(op(x, W, b))         op = conv2d or linear, reshapes in between allowed
+    Result:  y = op(x, W, b, activation=act)
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import fx
+
+from lwc.graph import aten, calls, through_reshapes
+from lwc.ops import ConvView, LinearView
+from lwc.ops.view import named_arguments
+from lwc.pipeline import Pass, PassResult, Refusal
+from lwc.trace import Program
+
+_CONV2D, _LINEAR = torch.ops.lwc.conv2d.default, torch.ops.lwc.linear.default
+_CURVES = {
+    aten.silu.default: "silu",
+    aten.hardswish.default: "hardswish",
+    aten.hardsigmoid.default: "hardsigmoid",
+    aten.sigmoid.default: "sigmoid",
+    aten.gelu.default: "gelu",
+    aten.tanh.default: "tanh",
+}
+_CLAMPS = (aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default)
+
+
+@dataclass(frozen=True)
+class FuseActivation(Pass):
+    """ReLU, ReLU6, clamps, SiLU, hardswish, sigmoids and GELU join the layer before them."""
+
+    name: ClassVar[str] = "fuse-activation"
+    requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
+
+    def run(self, program: Program) -> PassResult:
+        """See the module's docstring."""
+        count, refusals = 0, []
+        for node in calls(program.module.graph, *_CURVES, *_CLAMPS):
+            producer = through_reshapes(node.args[0])
+            if not isinstance(producer, fx.Node) or producer.target not in (_CONV2D, _LINEAR):
+                continue
+            view: Any = ConvView.of(producer) if producer.target is _CONV2D else LinearView.of(producer)
+            reason = _refuse(node, producer, view)
+            if reason is not None:
+                refusals.append(Refusal(node.name, reason))
+                continue
+            minimum, maximum = _bounds(node)
+            curve = _CURVES.get(node.target, view.activation)  # type: ignore[arg-type]
+            producer.args = replace(view, activation=curve, minimum=minimum, maximum=maximum).arguments
+            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+            program.module.graph.erase_node(node)
+            count += 1
+        return PassResult(count, tuple(refusals))
+
+
+def _bounds(node: fx.Node) -> tuple[float | None, float | None]:
+    """The clamp that `node` applies, (None, None) for a curve."""
+    values = named_arguments(node)
+    if node.target is aten.relu.default:
+        return 0.0, None
+    if node.target is aten.relu6.default:
+        return 0.0, 6.0
+    names = {aten.hardtanh.default: ("min_val", "max_val"), aten.clamp.default: ("min", "max")}
+    low, high = names.get(node.target, ("", ""))  # type: ignore[call-overload]
+    return _number(values.get(low)), _number(values.get(high))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _refuse(node: fx.Node, producer: fx.Node, view: Any) -> str | None:
+    first: Any = node.args[0]
+    if len(producer.users) != 1 or len(first.users) != 1:
+        return "the layer before it has another user"
+    if (view.minimum, view.maximum) != (None, None):
+        return "the layer before it clamps already"
+    if node.target in _CURVES and view.activation != "identity":
+        return "the layer before it has an activation already"
+    minimum, maximum = _bounds(node)
+    if minimum is not None and maximum is not None and minimum > maximum:
+        return "its bounds are reversed"
+    if node.target is aten.gelu.default and named_arguments(node)["approximate"] != "none":
+        return "its GELU is the tanh approximation"
+    return None

@@ -1,0 +1,88 @@
+"""ATen's convolution and linear layer as lwc's, which have room for padding, layout and activation.
+
+    Given:   y = aten.conv2d(x, W, b, stride, padding, dilation, groups)
+    Result:  y = lwc.conv2d(x, W, b, stride, (p0, p0, p1, p1), dilation, groups, identity, NCHW -> NCHW)
+
+    Given:   y = aten.linear(x, W, b)  or  y = aten.addmm(b, x, W^T)
+    Result:  y = lwc.linear(x, W, b, identity)
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import fx
+
+from lwc.graph import aten, calls, constant, shape_of
+from lwc.ops.view import named_arguments
+from lwc.pipeline import Pass, PassResult, Refusal
+from lwc.trace import Program
+
+
+@dataclass(frozen=True)
+class RaiseOperators(Pass):
+    """Convolutions and linear layers with constant weights become lwc's operators."""
+
+    name: ClassVar[str] = "raise-operators"
+
+    def run(self, program: Program) -> PassResult:
+        """See the module's docstring."""
+        graph, count, refusals = program.module.graph, 0, []
+        for node in calls(
+            graph, aten.conv2d.default, aten.conv2d.padding, aten.convolution.default, aten.linear.default
+        ):
+            values = named_arguments(node)
+            x = values.get("input")
+            reason = _refuse(program.module, node, values)
+            if reason is not None:
+                refusals.append(Refusal(node.name, reason))
+                continue
+            linear = node.target is aten.linear.default
+            target = torch.ops.lwc.linear.default if linear else torch.ops.lwc.conv2d.default
+            arguments = [x, values["weight"], values["bias"]]
+            arguments += ["identity", None, None] if linear else _convolution_arguments(values)
+            with graph.inserting_before(node):
+                raised = graph.call_function(target, tuple(arguments))
+            raised.meta = dict(node.meta)
+            node.replace_all_uses_with(raised)
+            graph.erase_node(node)
+            count += 1
+        return PassResult(count, tuple(refusals))
+
+
+def _refuse(module: fx.GraphModule, node: fx.Node, values: dict[str, Any]) -> str | None:
+    if node.meta["val"].dtype not in (torch.float32, torch.float64):
+        return f"its dtype is {node.meta['val'].dtype}"
+    if constant(module, values["weight"]) is None:
+        return "its weight is not a constant"
+    if values["bias"] is not None and constant(module, values["bias"]) is None:
+        return "its bias is not a constant"
+    if node.target is aten.linear.default:
+        return None
+    if values.get("transposed"):
+        return "it is transposed"
+    if len(shape_of(node)) != 4:
+        return "its image has no batch axis, or is not two-dimensional"
+    return None
+
+
+def _convolution_arguments(values: dict[str, Any]) -> list[Any]:
+    stride, dilation = _pair(values["stride"]), _pair(values["dilation"])
+    padding = _padding(values["padding"], shape_of(values["weight"])[2:], dilation)
+    return [stride, padding, dilation, values["groups"], "identity", None, None, "NCHW", "NCHW"]
+
+
+def _pair(value: Any) -> list[int]:
+    items = [value, value] if isinstance(value, int) else [int(item) for item in value]
+    return items * 2 if len(items) == 1 else items
+
+
+def _padding(value: Any, kernel: tuple[int, ...], dilation: list[int]) -> list[int]:
+    """(top, bottom, left, right); "same" pads the odd pixel at the end, as PyTorch does."""
+    if value == "valid":
+        return [0, 0, 0, 0]
+    if value == "same":
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        return [reach[0] // 2, reach[0] - reach[0] // 2, reach[1] // 2, reach[1] - reach[1] // 2]
+    rows, columns = _pair(value)
+    return [rows, rows, columns, columns]
