@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tvm
 from tvm import relax, te, tirx, topi
+from tvm.ir import register_intrin_lowering
 from tvm.ir.expr import GenericConst as TensorConstant
 from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
@@ -19,6 +20,7 @@ __all__ = [
     "build_object",
     "from_exported_program",
     "importer_operators",
+    "register_intrin_lowering",
     "relax",
     "te",
     "tirx",

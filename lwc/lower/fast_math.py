@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from lwc.tvm_api import tirx
+from lwc.tvm_api import register_intrin_lowering, tirx
 
 Expression = Any
 
@@ -23,17 +23,19 @@ _POLYNOMIAL = (
 _LOWEST, _HIGHEST = -87.3, 88.3
 
 
-def vectorise_exponentials(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """`function` with float32 exp, sigmoid and tanh as polynomials that vectorise."""
+def register_exponentials() -> None:
+    """Tell TVM to lower float32 exp and tanh (and so sigmoid) to polynomials, in this process, on CPUs."""
+    for name, rule in _RULES.items():
+        register_intrin_lowering(name, target="llvm", f=rule, level=_BEFORE_TVM_OWN)
 
-    def rewrite(call: Any) -> Any:
-        name = getattr(call.op, "name", "")
-        if name not in _REWRITES or not str(call.dtype).startswith("float32"):
-            return None
-        return _REWRITES[name](call.args[0])
 
-    body = tirx.stmt_functor.ir_transform(function.body, None, rewrite, ["tirx.Call"])
-    return function.with_body(body)
+def _for_float32(formula: Callable[[Expression], Expression]) -> Callable[[Any], Any]:
+    """A lowering rule that leaves other types to TVM's own."""
+
+    def rule(call: Any) -> Any:
+        return formula(call.args[0]) if str(call.dtype).startswith("float32") else None
+
+    return rule
 
 
 def _lanes(value: Any, dtype: str) -> str:
@@ -63,19 +65,12 @@ def _exp(value: Expression) -> Expression:
     return tirx.Let(x, clamped, tirx.Let(n, rounded, tirx.Let(r, remainder, result)))
 
 
-def _sigmoid(value: Expression) -> Expression:
-    one = _constant(1.0, value)
-    return one / (one + _exp(-value))
-
-
 def _tanh(value: Expression) -> Expression:
     # 1 - 2 / (1 + exp(2x)) cancels near 0, but its absolute error stays at one unit in the last place of 1.
     one, two = _constant(1.0, value), _constant(2.0, value)
     return one - two / (one + _exp(two * value))
 
 
-_REWRITES: dict[str, Callable[[Expression], Expression]] = {
-    "tirx.exp": _exp,
-    "tirx.sigmoid": _sigmoid,
-    "tirx.tanh": _tanh,
-}
+_BEFORE_TVM_OWN = 100
+
+_RULES = {"tirx.exp": _for_float32(_exp), "tirx.tanh": _for_float32(_tanh)}

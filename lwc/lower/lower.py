@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.lower.calls import Call, CallList, View, list_calls
-from lwc.lower.fast_math import vectorise_exponentials
+from lwc.lower.fast_math import register_exponentials
 from lwc.lower.kernel import KernelTable
 from lwc.lower.memory import aligned, lifetimes, plan_arena
 from lwc.lower.program import Buffer, KernelCall, LoweredProgram, Space
@@ -32,12 +32,9 @@ def lower(program: Program, target: Target) -> LoweredProgram:
     }
     _copy_outputs(calls, functions)
     used = {call.function for call in calls.calls}
-    scheduled = {name: _schedule(functions[name], kernels) for name in sorted(used)}
+    scheduled = {name: kernels.schedule(functions[name]) for name in sorted(used)}
+    register_exponentials()
     return _assemble(calls, (build_object(scheduled, target),))
-
-
-def _schedule(function: tirx.PrimFunc, kernels: KernelTable) -> tirx.PrimFunc:
-    return vectorise_exponentials(kernels.schedule(function))
 
 
 def _copy_outputs(calls: CallList, functions: dict[str, tirx.PrimFunc]) -> None:
