@@ -50,3 +50,21 @@ def through_reshapes(node: Any) -> Any:
     while isinstance(node, fx.Node) and node.target in RESHAPES and len(node.users) == 1:
         node = node.args[0]
     return node
+
+
+def readable(graph: fx.Graph) -> str:
+    """The graph as text, a line a node: its name, shape, operator and operands."""
+    return "".join(f"{_line(node)}\n" for node in graph.nodes)
+
+
+def _line(node: fx.Node) -> str:
+    value = node.meta.get("val")
+    kind = ""
+    if isinstance(value, torch.Tensor):
+        kind = f": {str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    if node.op == "call_function":
+        operands = [*map(str, node.args), *(f"{key}={item}" for key, item in node.kwargs.items())]
+        return f"{node.name}{kind} = {node.target}({', '.join(operands)})"
+    if node.op == "output":
+        return f"return {node.args[0]}"
+    return f"{node.name}{kind} = {node.op} {node.target}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tvm
 from tvm import relax, te, tirx, topi
-from tvm.ir import register_intrin_lowering
+from tvm.tirx import register_intrin_lowering
 from tvm.ir.expr import GenericConst as TensorConstant
 from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter

@@ -1,4 +1,4 @@
-"""From a Program to a LoweredProgram: compiled kernels, static memory and the calls in order."""
+"""From a Program to a LoweredProgram: scheduled kernels, static memory and the calls in order."""
 
 import math
 
@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.lower.calls import Call, CallList, View, list_calls
-from lwc.lower.fast_math import register_exponentials
 from lwc.lower.kernel import KernelTable
 from lwc.lower.memory import aligned, lifetimes, plan_arena
 from lwc.lower.program import Buffer, KernelCall, LoweredProgram, Space
@@ -14,11 +13,11 @@ from lwc.lower.relax_import import import_program
 from lwc.lower.relax_lower import lower_relax
 from lwc.targets.target import Target
 from lwc.trace import Program
-from lwc.tvm_api import build_object, te, tirx
+from lwc.tvm_api import te, tirx
 
 
 def lower(program: Program, target: Target) -> LoweredProgram:
-    """Compile `program` for `target`.
+    """The static form of `program`, its kernels scheduled for `target`.
 
     Raises UnsupportedError for an operator or a shape that has no static form.
     """
@@ -33,8 +32,7 @@ def lower(program: Program, target: Target) -> LoweredProgram:
     _copy_outputs(calls, functions)
     used = {call.function for call in calls.calls}
     scheduled = {name: kernels.schedule(functions[name]) for name in sorted(used)}
-    register_exponentials()
-    return _assemble(calls, (build_object(scheduled, target),))
+    return _assemble(calls, scheduled)
 
 
 def _copy_outputs(calls: CallList, functions: dict[str, tirx.PrimFunc]) -> None:
@@ -58,7 +56,7 @@ def _copy_function(view: View) -> tirx.PrimFunc:
     return te.create_prim_func([source, te.compute(view.shape, lambda *i: source(*i), name="copy")])
 
 
-def _assemble(calls: CallList, objects: tuple[bytes, ...]) -> LoweredProgram:
+def _assemble(calls: CallList, kernels: dict[str, tirx.PrimFunc]) -> LoweredProgram:
     places = {view.storage: (Space.INPUT, i) for i, view in enumerate(calls.inputs)}
     places |= {view.storage: (Space.OUTPUT, i) for i, view in enumerate(calls.outputs)}
     weights = _place_weights(calls, places)
@@ -82,7 +80,7 @@ def _assemble(calls: CallList, objects: tuple[bytes, ...]) -> LoweredProgram:
         KernelCall(f"__tvm_ffi_{call.function}", tuple(map(index, (*call.reads, *call.writes))))
         for call in calls.calls
     )
-    return LoweredProgram(tuple(table), kernel_calls, inputs, outputs, weights, arena_bytes, objects)
+    return LoweredProgram(tuple(table), kernel_calls, inputs, outputs, weights, arena_bytes, kernels)
 
 
 def _place_weights(calls: CallList, places: dict[int, tuple[Space, int]]) -> bytes:
@@ -93,13 +91,10 @@ def _place_weights(calls: CallList, places: dict[int, tuple[Space, int]]) -> byt
     for storage, value in calls.constants.items():
         if storage not in used:
             continue
-        contents = _contents(value)
+        contents = value.tobytes()
         if contents not in known:
             known[contents] = len(blob)
             blob += contents + bytes(aligned(len(contents)) - len(contents))
         places[storage] = (Space.WEIGHTS, known[contents])
     return bytes(blob)
 
-
-def _contents(value: NDArray[np.generic]) -> bytes:
-    return value.tobytes()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 
 class Space(IntEnum):
@@ -26,14 +27,6 @@ class Buffer:
     shape: tuple[int, ...]
     dtype: str
 
-    @property
-    def elements(self) -> int:
-        """The number of elements."""
-        count = 1
-        for extent in self.shape:
-            count *= extent
-        return count
-
 
 @dataclass(frozen=True)
 class KernelCall:
@@ -48,7 +41,7 @@ class LoweredProgram:
     """A static program: calls run in order over buffers in the inputs, outputs, weights and one arena.
 
     `inputs` and `outputs` are indices into `buffers`, in the model's order.
-    `objects` are relocatable object files (ELF) that define every symbol in `calls`.
+    `kernels` are the scheduled TensorIR functions behind the symbols in `calls`: `__tvm_ffi_` and a key.
     """
 
     buffers: tuple[Buffer, ...]
@@ -57,4 +50,4 @@ class LoweredProgram:
     outputs: tuple[int, ...]
     weights: bytes
     arena_bytes: int
-    objects: tuple[bytes, ...]
+    kernels: dict[str, Any]

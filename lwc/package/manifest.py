@@ -5,28 +5,27 @@ Read by `lwc verify` and `lwc run`; `lwc.load` reads the same JSON by hand, to n
 
 import hashlib
 import json
-import os
 import re
-import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lwc.errors import BadInputError, VerificationError
+from lwc.files import MAX_JSON_BYTES, parse_json_object, read_regular
 from lwc.models.preprocess import Preprocessing
 from lwc.targets.target import Target
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
-# A thousand labels take 30 KB; what is larger than this is not a manifest.
-MAX_BYTES = 4 * 1024 * 1024
+PROGRAM_NAME = "lwc-run"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}")
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Extent = Annotated[int, Field(ge=1, le=2**40)]
 Count = Annotated[int, Field(ge=0)]
+SampleKind = Literal["sample_input", "expected_output"]
 
 
 class Frozen(BaseModel):
@@ -83,7 +82,7 @@ class Verification(Frozen):
 
 class Manifest(Frozen):
     """All that is known of a package. `macs` and `parameters` are of the model at its batch size;
-    `memory_bytes` is the arena that one context allocates; `threads` 0 leaves the choice to the device.
+    `memory_bytes` is what one context allocates before its first run; `threads` 0 leaves the choice to the device.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -112,13 +111,24 @@ class Manifest(Frozen):
                 raise ValueError(f"{name!r} is not the plain name of a file in the package")
         return files
 
+    @model_validator(mode="after")
+    def _everything_is_listed(self) -> "Manifest":
+        samples = [sample_name("sample_input", index) for index in range(len(self.inputs))]
+        samples += [sample_name("expected_output", index) for index in range(len(self.outputs))]
+        for name in (self.library, PROGRAM_NAME, *samples):
+            if name not in self.files:
+                raise ValueError(f"{name} is not in the list of files")
+        if len(self.verification.outputs) != len(self.outputs):
+            raise ValueError("verification does not cover the outputs")
+        return self
+
     @property
     def library(self) -> str:
         """The name of the shared library's file."""
         return f"lib{self.name}.so"
 
 
-def sample_name(kind: Literal["sample_input", "expected_output"], index: int) -> str:
+def sample_name(kind: SampleKind, index: int) -> str:
     """The file of the sample's `index`-th input or output: the first one carries no number."""
     return f"{kind}_{index}.npy" if index else f"{kind}.npy"
 
@@ -137,34 +147,23 @@ def read_manifest(package: Path) -> Manifest:
     if not package.is_dir():
         what = "is not a folder" if package.exists() else "does not exist"
         raise BadInputError(f"{package}: {what}: give the folder that `lwc compile` wrote")
-    text = read_regular_file(path, MAX_BYTES)
-    _check_json(path, text)
+    text = read_regular(path, MAX_JSON_BYTES)
+    # pydantic's own parser would let duplicate keys pass.
+    _check_version(path, parse_json_object(text, str(path)))
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         raise BadInputError(f"{path}: {_first_problem(error)}: compile the package again") from None
 
 
-def read_regular_file(path: Path, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes, no link followed at its end.
+def open_package(package: Path) -> Manifest:
+    """Reads `package`'s manifest and checks every file against it: what anything else may be done with it after.
 
-    Raises BadInputError for everything else.
+    Raises what `read_manifest` and `check_files` raise.
     """
-    try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise BadInputError(f"{path}: does not exist: compile the package again") from None
-    except OSError as error:
-        what = "is a symbolic link" if path.is_symlink() else f"cannot be read ({error.strerror})"
-        raise BadInputError(f"{path}: {what}: compile the package again") from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise BadInputError(f"{path}: is not a regular file: compile the package again")
-        if status.st_size > limit:
-            raise BadInputError(f"{path}: has {status.st_size} bytes, more than the limit of {limit}")
-        return file.read(limit + 1)
+    manifest = read_manifest(package)
+    check_files(package, manifest)
+    return manifest
 
 
 def hash_file(path: Path) -> FileInfo:
@@ -181,37 +180,20 @@ def check_files(package: Path, manifest: Manifest) -> None:
     """
     for name, expected in manifest.files.items():
         path = package / name
-        content = read_regular_file(path, 2**40)
+        content = read_regular(path)
         if len(content) != expected.bytes:
             raise VerificationError(f"{path}: has {len(content)} bytes, not {expected.bytes}: compile it again")
         if hashlib.sha256(content).hexdigest() != expected.sha256:
             raise VerificationError(f"{path}: differs from the hash in the manifest: compile the package again")
 
 
-def _check_json(path: Path, text: bytes) -> None:
-    """Refuses what pydantic's own parser lets pass: duplicate keys; and other versions, by their number."""
-    try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path}: is not valid JSON ({error}): compile the package again") from None
-    version = value.get("schema_version") if isinstance(value, dict) else None
+def _check_version(path: Path, value: dict[str, Any]) -> None:
+    """Names another version by its number, before its fields are looked at."""
+    version = value.get("schema_version")
     if version != SCHEMA_VERSION or isinstance(version, bool):
         raise BadInputError(
             f"{path}: schema_version is {version!r:.40}, this lwc reads {SCHEMA_VERSION}: compile the package again"
         )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"duplicate key {duplicate!r:.80}")
-    return result
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -1,0 +1,50 @@
+"""Compiling from Python."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from lwc.driver import CompileRequest, CompileResult, compile_package
+from lwc.models.request import ModelRequest
+
+
+class _Quiet:
+    """A reporter that turns warnings into Python's."""
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        yield
+
+    def warn(self, message: str) -> None:
+        warnings.warn(message, stacklevel=2)
+
+
+def compile(
+    model: str,
+    target: str = "native",
+    output: str | Path | None = None,
+    *,
+    width: float | None = None,
+    image_size: int | None = None,
+    output_stride: int | None = None,
+    num_labels: int | None = None,
+    batch: int = 1,
+    weights: str = "auto",
+    seed: int = 0,
+    passes: str = "default",
+    threads: int = 0,
+) -> CompileResult:
+    """Compile `model` as `lwc compile` does, with the same names and meanings of the options.
+
+    Raises the errors of `lwc.errors`; a warning of the command line is a Python warning here.
+    """
+    request = CompileRequest(
+        ModelRequest(model, width, image_size, output_stride, num_labels, batch, weights, seed),
+        target,
+        None if output is None else Path(output),
+        passes,
+        None,
+        threads,
+    )
+    return compile_package(request, _Quiet())

@@ -1,0 +1,50 @@
+"""Progress by stage on stderr: live on a terminal, a line a stage elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from lwc.cli.output import printable
+from lwc.cli.units import short_seconds
+
+
+class StderrConsole(Console):
+    """A console on stderr that writes text as it is: no markup, no colours of its own, no wrapping."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Left to the error contract, as for stdout."""
+        raise BrokenPipeError
+
+
+class StageReporter:
+    """Shows each stage of a compilation while it runs, then how long it took. A `lwc.driver.Reporter`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Covers one stage; one that fails leaves no line, since the error's own line follows."""
+        start = time.perf_counter()
+        with self._live(name):
+            yield
+        self._console.print(f"{name:<8} {short_seconds(time.perf_counter() - start):>8}")
+
+    def warn(self, message: str) -> None:
+        """Says at once, and in colour where there is any, what the user must not overlook."""
+        self._console.print(f"warning: {printable(message)}", style="bold yellow")
+
+    def _live(self, name: str) -> AbstractContextManager[object]:
+        if not self._console.is_terminal:
+            return nullcontext()
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        progress = Progress(*columns, console=self._console, transient=True)
+        progress.add_task(name, total=None)
+        return progress

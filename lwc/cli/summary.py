@@ -1,0 +1,85 @@
+"""What `lwc compile` says of the package that it made."""
+
+import shlex
+from collections.abc import Iterator
+
+from lwc.cli.output import emit, emit_json, printable
+from lwc.cli.units import short_bytes, short_count, short_float, short_seconds, short_shape
+from lwc.driver import CompileResult
+from lwc.package.manifest import Manifest, OutputCheck
+
+
+def emit_summary(result: CompileResult, as_json: bool) -> None:
+    """Writes the summary to stdout, as text or as JSON."""
+    if as_json:
+        emit_json(_document(result))
+        return
+    facts = [*_facts(result)]
+    width = max(len(name) for name, _ in facts)
+    emit("")
+    for name, value in facts:
+        emit(f"{name:<{width}}  {printable(value)}")
+    emit("")
+    emit(_next_steps(result))
+
+
+def _facts(result: CompileResult) -> Iterator[tuple[str, str]]:
+    manifest = result.manifest
+    target = manifest.target
+    yield "package", str(result.package)
+    yield "target", f"{target.name} ({target.description})"
+    yield "weights", _weights(manifest)
+    yield "input", ", ".join(f"{i.name} {short_shape(i.shape)} {i.dtype}" for i in manifest.inputs)
+    yield "output", ", ".join(f"{o.name} {short_shape(o.shape)} {o.dtype}" for o in manifest.outputs)
+    yield "parameters", short_count(manifest.parameters)
+    yield "MACs", short_count(manifest.macs)
+    yield "package size", short_bytes(_package_bytes(manifest))
+    yield "library size", short_bytes(manifest.files[manifest.library].bytes)
+    yield "memory", f"{short_bytes(manifest.memory_bytes)} a context, beside the library"
+    for check in manifest.verification.outputs:
+        yield "verification", _check(check, manifest.verification.how)
+    yield "time", short_seconds(sum(result.seconds.values()))
+
+
+def _weights(manifest: Manifest) -> str:
+    if manifest.weights == "random":
+        return "random: good for measuring speed, not for classifying"
+    return manifest.weights
+
+
+def _check(check: OutputCheck, how: str) -> str:
+    if check.rms_error is None:
+        return f"{check.name}: {how}; `lwc verify` does it where the target's code runs"
+    error, limit = short_float(check.rms_error), short_float(check.rms_limit)
+    return f"{check.name}: error {error}, limit {limit} (root mean square), run {_how(how)}"
+
+
+def _how(how: str) -> str:
+    return {"native": "natively", "qemu": "under qemu", "qemu-static": "under qemu-static"}.get(how, how)
+
+
+def _next_steps(result: CompileResult) -> str:
+    package = shlex.quote(printable(str(result.package)))
+    sample = "IMAGE" if result.manifest.preprocessing else "INPUT.npy"
+    return f"next: lwc run {package} --input {sample}\n      lwc verify {package}"
+
+
+def _package_bytes(manifest: Manifest) -> int:
+    return sum(file.bytes for file in manifest.files.values())
+
+
+def _document(result: CompileResult) -> dict[str, object]:
+    manifest = result.manifest
+    return {
+        "package": str(result.package),
+        "name": manifest.name,
+        "target": manifest.target.name,
+        "weights": manifest.weights,
+        "parameters": manifest.parameters,
+        "macs": manifest.macs,
+        "package_bytes": _package_bytes(manifest),
+        "library_bytes": manifest.files[manifest.library].bytes,
+        "memory_bytes": manifest.memory_bytes,
+        "verification": manifest.verification.model_dump(mode="json"),
+        "seconds": {name: round(seconds, 3) for name, seconds in result.seconds.items()},
+    }

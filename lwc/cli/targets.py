@@ -1,0 +1,63 @@
+"""`lwc targets`: what each name of a target stands for."""
+
+from typing import Any
+
+import click
+
+from lwc.cli.options import json_option
+from lwc.cli.output import emit, emit_json, table
+from lwc.errors import LwcError
+from lwc.targets.resolve import resolve_target, target_names
+
+_EPILOG = """\
+\b
+Example:
+  lwc targets
+
+\b
+A machine that is not listed:
+  lwc compile mobilenet_v1 --target triple=aarch64-linux-gnu,cpu=cortex-a78,features=neon+dotprod
+"""
+
+
+@click.command(epilog=_EPILOG)
+@json_option
+def command(as_json: bool) -> None:
+    """List the targets; `native` is resolved to this machine."""
+    documents = [_describe(name) for name in target_names()]
+    if as_json:
+        emit_json(documents)
+        return
+    header = ("name", "triple", "cpu", "features", "bits", "int8 dot", "description")
+    emit(table(header, [_row(document) for document in documents], right=("bits",)))
+
+
+def _describe(name: str) -> dict[str, Any]:
+    """The target's capabilities, or the reason why this machine has none as `native`."""
+    try:
+        target = resolve_target(name)
+    except LwcError as error:
+        return {"name": name, "error": str(error)}
+    return {
+        "name": target.name,
+        "triple": target.triple,
+        "cpu": target.cpu,
+        "features": list(target.features),
+        "vector_bits": target.vector_bits,
+        "int8_dot": target.int8_dot,
+        "description": target.description,
+    }
+
+
+def _row(document: dict[str, Any]) -> tuple[str, ...]:
+    if "error" in document:
+        return (document["name"], "-", "-", "-", "-", "-", document["error"])
+    return (
+        document["name"],
+        document["triple"],
+        document["cpu"],
+        ",".join(document["features"]) or "-",
+        str(document["vector_bits"]),
+        "yes" if document["int8_dot"] else "no",
+        document["description"],
+    )

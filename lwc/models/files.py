@@ -1,0 +1,63 @@
+"""Opening files that the user names: only regular ones, never a pipe or a device that would block for ever."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lwc.errors import BadInputError
+
+# A config.json with a thousand labels has 70 KB.
+MAX_JSON_BYTES = 8 * 1024 * 1024
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """The regular file `path`, open for reading; links are followed. Raises BadInputError for all else."""
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: does not exist; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInputError(f"{str(path)[:200]!r}: cannot be opened ({reason}); check the path") from None
+    file = os.fdopen(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise BadInputError(f"{path}: is not a regular file; give a file")
+    return file
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. Raises BadInputError where it is missing, too large or malformed."""
+    with open_regular(path) as file:
+        text = file.read(MAX_JSON_BYTES + 1)
+    if len(text) > MAX_JSON_BYTES:
+        raise BadInputError(f"{path}: has more than {MAX_JSON_BYTES} bytes; is it the right file?")
+    return parse_json_object(text, str(path))
+
+
+def parse_json_object(text: bytes, where: str) -> dict[str, Any]:
+    """`text` as a JSON object without duplicate keys; `where` names it in errors (BadInputError)."""
+    try:
+        value = json.loads(text, object_pairs_hook=_without_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{where}: is not valid JSON ({one_line(error)}); save the model again") from None
+    if not isinstance(value, dict):
+        raise BadInputError(f"{where}: holds a JSON {type(value).__name__}, not an object; save the model again")
+    return value
+
+
+def one_line(error: BaseException | str, limit: int = 200) -> str:
+    """The message of `error` on one line, shortened; the type's name where there is no message."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"duplicate key {key!r:.80}")
+        result[key] = value
+    return result

@@ -1,0 +1,144 @@
+"""Running a package's `lwc-run`: on this machine, or under emulation."""
+
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwc.errors import BadInputError, LwcError, ResourceError, UnsupportedError, UsageError, VerificationError
+from lwc.package.manifest import PROGRAM_NAME, Manifest, TensorInfo, open_package
+from lwc.targets.native import cpu_features
+from lwc.targets.target import Target
+
+How = Literal["native", "qemu", "qemu-static"]
+Array = NDArray[np.float32]
+
+_TIMEOUT = 1800  # seconds: a large model under emulation takes minutes
+
+
+class Interface(Protocol):
+    """What a manifest and the parts of a new package have in common."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]: ...
+
+
+@dataclass(frozen=True)
+class Runner:
+    """How programs for a target run here: `command` stands before the program's own."""
+
+    how: How
+    command: tuple[str, ...] = ()
+
+
+def find_runner(target: Target) -> Runner:
+    """How to run programs for `target` on this machine.
+
+    "qemu-static" can run static programs only: the target's C library is not installed.
+    Raises ResourceError, saying what to install, where they cannot run at all.
+    """
+    if target.architecture == platform.machine():
+        missing = sorted(set(target.cpu_features) - cpu_features())
+        if missing:
+            raise ResourceError(
+                f"target {target.name}: this processor has no {missing[0]}; run the package on a machine that has it"
+            )
+        return Runner("native")
+    emulator = shutil.which(f"qemu-{target.architecture}")
+    if emulator is None:
+        raise ResourceError(
+            f"target {target.name}: qemu-{target.architecture} is not installed; `apt install qemu-user`,"
+            " or run the package on a device"
+        )
+    libraries = Path(f"/usr/{target.architecture}-linux-gnu")
+    if any(libraries.glob("lib/ld-linux-*.so.*")):
+        return Runner("qemu", (emulator, "-L", str(libraries)))
+    return Runner("qemu-static", (emulator,))
+
+
+def run_package(package: Path, inputs: Sequence[Array], threads: int = 0) -> tuple[Array, ...]:
+    """The package's outputs for `inputs` (float32, of the manifest's shapes), natively or under qemu.
+
+    Raises BadInputError for a malformed package or input, VerificationError for a changed file,
+    ResourceError where this machine cannot run the package.
+    """
+    manifest = open_package(package)
+    return run_program(find_package_runner(package, manifest), package / PROGRAM_NAME, manifest, inputs, threads)
+
+
+def find_package_runner(package: Path, manifest: Manifest) -> Runner:
+    """How to run the package's own program. Raises ResourceError, saying what to install, where it cannot run."""
+    runner = find_runner(manifest.target)
+    if runner.how == "qemu-static":
+        architecture = manifest.target.architecture
+        debian = {"aarch64": "arm64", "x86_64": "amd64"}[architecture]
+        raise ResourceError(
+            f"{package}: qemu needs the C library of {architecture} to run it; `apt install libc6-{debian}-cross`"
+        )
+    return runner
+
+
+def run_program(
+    runner: Runner, program: Path, interface: Interface, inputs: Sequence[Array], threads: int = 0
+) -> tuple[Array, ...]:
+    """The outputs that `program`, the lwc-run of a model with this `interface`, gives for `inputs`."""
+    _check_inputs(interface, inputs)
+    with tempfile.TemporaryDirectory(prefix="lwc-run-") as folder:
+        arguments = ["--threads", str(threads)]
+        for index, array in enumerate(inputs):
+            path = Path(folder) / f"input_{index}"
+            path.write_bytes(np.ascontiguousarray(array).tobytes())
+            arguments += ["--input", str(path)]
+        results = [Path(folder) / f"output_{index}" for index in range(len(interface.outputs))]
+        for path in results:
+            arguments += ["--output", str(path)]
+        _execute([*runner.command, str(program.resolve()), *arguments], program)
+        return tuple(
+            _read_output(path, info) for path, info in zip(results, interface.outputs, strict=True)
+        )
+
+
+def _check_inputs(interface: Interface, inputs: Sequence[Array]) -> None:
+    if len(inputs) != len(interface.inputs):
+        raise UsageError(f"{interface.name}: takes {len(interface.inputs)} inputs, {len(inputs)} were given")
+    for array, info in zip(inputs, interface.inputs, strict=True):
+        if array.shape != info.shape or array.dtype != np.float32:
+            raise BadInputError(
+                f"input {info.name!r}: is {array.dtype} {array.shape}; give float32 {tuple(info.shape)}"
+            )
+
+
+def _execute(command: list[str], program: Path) -> None:
+    """Run `command`; its exit codes are those of lwc."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise ResourceError(f"{program}: did not end within {_TIMEOUT} s; run it on a device") from None
+    except OSError as error:
+        raise ResourceError(f"{program}: cannot be run ({error.strerror}); is the folder mounted noexec?") from None
+    if done.returncode == 0:
+        return
+    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix("lwc-run: ")
+    errors: dict[int, type[LwcError]] = {
+        error.exit_code: error for error in (UsageError, BadInputError, UnsupportedError, ResourceError)
+    }
+    if done.returncode < 0:
+        reason = f"ended by signal {-done.returncode}"
+    raise errors.get(done.returncode, VerificationError)(f"{program}: {reason}")
+
+
+def _read_output(path: Path, info: TensorInfo) -> Array:
+    return np.frombuffer(path.read_bytes(), np.float32).reshape(info.shape)

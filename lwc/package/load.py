@@ -1,0 +1,184 @@
+"""Running a package from Python with numpy and ctypes alone: what `lwc.load` gives."""
+
+import ctypes
+import hashlib
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwc.errors import BadInputError, LwcError, ResourceError, UnsupportedError, VerificationError
+from lwc.files import MAX_JSON_BYTES, parse_json_object, read_regular
+
+Array = NDArray[np.float32]
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output: float32, dense, row-major, in the order of `layout`."""
+
+    name: str
+    layout: str
+    shape: tuple[int, ...]
+
+
+class _Info(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("layout", ctypes.c_char_p),
+        ("dtype", ctypes.c_int),
+        ("rank", ctypes.c_uint32),
+        ("shape", ctypes.c_int64 * 8),
+        ("bytes", ctypes.c_size_t),
+    )
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (("data", ctypes.c_void_p), ("bytes", ctypes.c_size_t))
+
+
+class Context:
+    """The memory and the threads of one run at a time. Python threads that share it take turns."""
+
+    def __init__(self, model: "Model", threads: int) -> None:
+        self._model = model
+        self._handle = ctypes.c_void_p()
+        self._lock = threading.Lock()
+        model._check(model._function("create_context")(model._handle, threads, ctypes.byref(self._handle)))
+
+    def run(self, *inputs: Array) -> tuple[Array, ...]:
+        """The outputs for `inputs`, arrays of exactly the shapes and the dtype that the model states.
+
+        Raises BadInputError for a wrong number, shape or dtype of arrays, or for NaN and infinity in them.
+        """
+        model = self._model
+        if len(inputs) != len(model.inputs):
+            raise BadInputError(f"{model.name}: takes {len(model.inputs)} inputs, {len(inputs)} were given")
+        for array, tensor in zip(inputs, model.inputs, strict=True):
+            if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != tensor.shape:
+                given = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+                raise BadInputError(f"input {tensor.name!r}: is {given}; give a float32 array of {tensor.shape}")
+        dense = [np.ascontiguousarray(array) for array in inputs]
+        outputs = tuple(np.empty(tensor.shape, np.float32) for tensor in model.outputs)
+        with self._lock:
+            if not self._handle:
+                raise BadInputError(f"{model.name}: the context is closed; create another one")
+            run = model._function("run")
+            model._check(run(self._handle, _data(dense), len(dense), _data(outputs), len(outputs)))
+        return outputs
+
+    def close(self) -> None:
+        """Free memory and threads; a second time does nothing."""
+        with self._lock:
+            if self._handle:
+                self._model._check(self._model._function("destroy_context")(self._handle))
+                self._handle = ctypes.c_void_p()
+
+    def __enter__(self) -> "Context":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Model:
+    """A loaded package. `model(x)` runs it; for several runs at a time give each thread its own `context()`."""
+
+    def __init__(self, library: ctypes.CDLL, name: str, threads: int) -> None:
+        self.name = name
+        self._library = library
+        self._function("last_error").restype = ctypes.c_char_p
+        self._handle = ctypes.c_void_p()
+        self._check(self._function("open")(ctypes.byref(self._handle)))
+        self.inputs = self._tensors("input")
+        self.outputs = self._tensors("output")
+        self._context = Context(self, threads)
+
+    def __call__(self, *inputs: Array) -> Any:
+        """The output for `inputs`; a tuple where there are several."""
+        outputs = self._context.run(*inputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def context(self, threads: int = 0) -> Context:
+        """A further context with `threads` threads, the calling one included; 0: the package's default."""
+        return Context(self, threads)
+
+    def close(self) -> None:
+        """Free the model's own context."""
+        self._context.close()
+
+    def _function(self, name: str) -> Any:
+        return getattr(self._library, f"{self.name}_{name}")
+
+    def _tensors(self, kind: str) -> tuple[Tensor, ...]:
+        tensors = []
+        for index in range(self._function(f"{kind}_count")(self._handle)):
+            info = _Info()
+            self._check(self._function(f"{kind}_info")(self._handle, index, ctypes.byref(info)))
+            tensors.append(Tensor(info.name.decode(), info.layout.decode(), tuple(info.shape[: info.rank])))
+        return tuple(tensors)
+
+    def _check(self, status: int) -> None:
+        if status == 0:
+            return
+        text = self._function("last_error")().decode(errors="replace")
+        # The codes are those of lwc_status in the package's header.
+        errors: dict[int, type[LwcError]] = {9: ResourceError, 10: UnsupportedError, 11: VerificationError}
+        raise errors.get(status, BadInputError)(f"{self.name}: {text}")
+
+
+def load(package: str | Path, threads: int = 0) -> Model:
+    """The model in the folder `package`, its files checked against the manifest first.
+
+    `threads`: of the model's own context, 1 to 256; 0: the package's default.
+    Raises BadInputError for a folder that is not a package, VerificationError for a changed file,
+    UnsupportedError for another machine's package.
+    """
+    folder = Path(package)
+    name, files = _read_manifest(folder / _MANIFEST)
+    library = b""
+    for file, expected in files.items():
+        content = read_regular(folder / file)
+        if len(content) != expected.get("bytes") or hashlib.sha256(content).hexdigest() != expected.get("sha256"):
+            raise VerificationError(f"{folder / file}: differs from the manifest; compile the package again")
+        if file == f"lib{name}.so":
+            library = content
+    return Model(_open_library(library, folder, name), name, threads)
+
+
+def _read_manifest(path: Path) -> tuple[str, dict[str, dict[str, object]]]:
+    if not path.parent.is_dir():
+        raise BadInputError(f"{path.parent}: is not a folder; give the one that `lwc compile` wrote")
+    value = parse_json_object(read_regular(path, MAX_JSON_BYTES), str(path))
+    name, files = value.get("name"), value.get("files")
+    if value.get("schema_version") != 1 or not isinstance(name, str) or not isinstance(files, dict):
+        raise BadInputError(f"{path}: is not a manifest that this lwc reads; compile the package again")
+    plain = all(Path(file).name == file and isinstance(entry, dict) for file, entry in files.items())
+    if not name.isidentifier() or not plain or f"lib{name}.so" not in files:
+        raise BadInputError(f"{path}: names files that a package does not have; compile the package again")
+    return name, files
+
+
+def _open_library(content: bytes, folder: Path, name: str) -> ctypes.CDLL:
+    """The library from the bytes that were checked: the file in the package could have changed since."""
+    with tempfile.NamedTemporaryFile(prefix="lwc-", suffix=".so") as copy:
+        copy.write(content)
+        copy.flush()
+        try:
+            return ctypes.CDLL(copy.name)
+        except OSError as error:
+            raise UnsupportedError(f"{folder}: lib{name}.so is for another machine ({error})") from None
+
+
+def _data(arrays: Sequence[Array]) -> Any:
+    pairs = [_Data(array.ctypes.data_as(ctypes.c_void_p), array.nbytes) for array in arrays]
+    return (_Data * len(pairs))(*pairs)

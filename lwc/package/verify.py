@@ -1,0 +1,119 @@
+"""Whether a library gives what PyTorch gives: against a float64 run, with PyTorch's own float32 run as the measure."""
+
+import io
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwc.errors import BadInputError, VerificationError
+from lwc.files import read_regular
+from lwc.package.execute import find_package_runner, run_program
+from lwc.package.manifest import (
+    PROGRAM_NAME,
+    Manifest,
+    OutputCheck,
+    SampleKind,
+    TensorInfo,
+    Verification,
+    open_package,
+    sample_name,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+# How much larger than PyTorch's float32 error ours may be, and an absolute allowance.
+FACTOR, ALLOWANCE = 2.0, 1e-6
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model's outputs for its sample inputs, in float64 and in float32, as PyTorch computes them."""
+
+    float64: tuple[NDArray[np.float64], ...]
+    float32: tuple[NDArray[np.float32], ...]
+
+
+def run_reference(module: "torch.nn.Module", inputs: Sequence["torch.Tensor"]) -> Reference:
+    """Run `module` (float32) on `inputs`, and a copy of it in float64."""
+    import torch
+
+    def outputs(run: torch.nn.Module, values: Sequence[torch.Tensor]) -> tuple[NDArray[np.generic], ...]:
+        with torch.no_grad():
+            result = run(*values)
+        tensors = result if isinstance(result, tuple | list) else (result,)
+        return tuple(np.ascontiguousarray(tensor.numpy()) for tensor in tensors)
+
+    float32 = outputs(module, inputs)
+    double = outputs(deepcopy(module).double(), [value.double() for value in inputs])
+    return Reference(double, float32)  # type: ignore[arg-type]
+
+
+def root_mean_square(values: NDArray[np.generic]) -> float:
+    """The root of the mean of the squares, in float64; NaN where a value is not finite."""
+    doubles = values.astype(np.float64)
+    return float(np.sqrt(np.mean(doubles * doubles))) if np.isfinite(doubles).all() else float("nan")
+
+
+def check_output(
+    name: str, actual: NDArray[np.float32] | None, double: NDArray[np.float64], single: NDArray[np.float32]
+) -> OutputCheck:
+    """The errors of one output; `actual` is None where the library was not run."""
+    own = root_mean_square(single - double)
+    return OutputCheck(
+        name=name,
+        rms_error=None if actual is None else root_mean_square(actual - double),
+        rms_limit=FACTOR * own + ALLOWANCE,
+        rms_float32=own,
+        deviation=float(np.std(double)),
+    )
+
+
+def require_agreement(outputs: Sequence[OutputCheck], what: str) -> None:
+    """Raises VerificationError for the first output whose error is above its limit, or not a number."""
+    for output in outputs:
+        if output.rms_error is not None and not output.rms_error <= output.rms_limit:
+            raise VerificationError(
+                f"{what}: output {output.name!r} differs from PyTorch by {output.rms_error:.3g} (root mean square),"
+                f" more than {output.rms_limit:.3g}; please report the model"
+            )
+
+
+def verify_package(package: Path) -> Verification:
+    """Run the package's stored sample and compare it with the stored expected output.
+
+    Raises VerificationError where they disagree or a file was changed, BadInputError for a malformed package,
+    ResourceError where this machine cannot run it.
+    """
+    manifest = open_package(package)
+    runner = find_package_runner(package, manifest)
+    samples = [_read_sample(package, "sample_input", i, info) for i, info in enumerate(manifest.inputs)]
+    results = run_program(runner, package / PROGRAM_NAME, manifest, samples)
+    outputs = tuple(
+        known.model_copy(update={"rms_error": root_mean_square(given - _expected(package, i, manifest))})
+        for i, (known, given) in enumerate(zip(manifest.verification.outputs, results, strict=True))
+    )
+    require_agreement(outputs, str(package))
+    return Verification(how=runner.how, seed=manifest.verification.seed, outputs=outputs)
+
+
+def _expected(package: Path, index: int, manifest: Manifest) -> NDArray[np.float64]:
+    return _read_sample(package, "expected_output", index, manifest.outputs[index]).astype(np.float64)
+
+
+def _read_sample(package: Path, kind: SampleKind, index: int, info: TensorInfo) -> NDArray[np.float32]:
+    """A stored tensor. Raises BadInputError where it is not a float32 array of the manifest's shape."""
+    path = package / sample_name(kind, index)
+    content = io.BytesIO(read_regular(path))
+    try:
+        array = np.load(content, allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        raise BadInputError(f"{path}: is not an array in numpy's format; compile the package again") from None
+    if array.dtype != np.float32 or array.shape != info.shape:
+        raise BadInputError(f"{path}: is {array.dtype} {array.shape}, not float32 {info.shape}; compile it again")
+    return np.asarray(array)

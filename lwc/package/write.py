@@ -1,0 +1,79 @@
+"""Putting a package in its place: complete, or not at all, and never over what is not a package of ours."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lwc.errors import BadInputError, LwcError, ResourceError
+from lwc.package.manifest import MANIFEST_NAME, read_manifest
+
+
+def check_destination(output: Path) -> None:
+    """Raises BadInputError where a package must not be written to `output`: it would destroy something else."""
+    try:
+        if output.is_symlink():
+            raise BadInputError(f"{output}: is a symbolic link; choose another folder with -o")
+        if not output.exists():
+            return
+        if not output.is_dir():
+            raise BadInputError(f"{output}: exists and is not a folder; choose another one with -o")
+        present = set(os.listdir(output))
+    except OSError as error:
+        raise BadInputError(f"{str(output)[:200]}: {error.strerror}; choose another folder with -o") from None
+    if not present:
+        return
+    foreign = sorted(present - _own_files(output))
+    if foreign:
+        raise BadInputError(
+            f"{output}: holds {foreign[0]!r}, which lwc did not write; choose another folder with -o"
+        )
+
+
+def _own_files(folder: Path) -> set[str]:
+    """The files that the manifest in `folder` lists, and itself; none where it is not a package."""
+    try:
+        return {MANIFEST_NAME, *read_manifest(folder).files}
+    except LwcError:
+        return set()
+
+
+@contextmanager
+def package_folder(output: Path) -> Iterator[Path]:
+    """A new folder beside `output` that takes its place when the block ends well, and vanishes when not.
+
+    Raises BadInputError where it cannot be made, or where `output` must not be replaced.
+    """
+    check_destination(output)
+    parent = output.resolve().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.partial-", dir=parent))
+    except OSError as error:
+        raise BadInputError(f"{parent}: cannot be written ({error.strerror}); choose another folder with -o") from None
+    try:
+        yield partial
+        partial.chmod(0o755)
+        _replace(partial, output)
+    except OSError as error:
+        raise ResourceError(f"{output}: cannot be written ({error.strerror or error}); free some space") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(partial: Path, output: Path) -> None:
+    """Move `partial` to `output`; an older package there is moved away first and comes back if that fails."""
+    check_destination(output)
+    if not output.exists():
+        partial.rename(output)
+        return
+    old = partial.with_name(f"{partial.name}.old")
+    output.rename(old)
+    try:
+        partial.rename(output)
+    except OSError:
+        old.rename(output)
+        raise
+    shutil.rmtree(old)

@@ -1,0 +1,212 @@
+/* Persistent threads that spin a while for the next parallel loop, then sleep. */
+#define _GNU_SOURCE
+#include "lwc_internal.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Turns of an idle thread before it sleeps: longer than the time between two kernels, shorter than a frame. */
+enum { SPINS = 4000, STACK_BYTES = 1 << 20 };
+
+typedef struct {
+    lwc_pool *pool;
+    pthread_t thread;
+    lwc_workspace workspace;
+} worker;
+
+struct lwc_pool {
+    uint32_t threads;
+    uint32_t started; /* threads that exist, without the caller's */
+    uint32_t spins;
+    tvm_task *task;
+    void *closure;
+    _Atomic uint32_t generation; /* counts parallel loops; the threads wait for it to change */
+    _Atomic uint32_t pending;    /* threads that have not finished the current loop */
+    _Atomic uint32_t sleepers;
+    _Atomic int failed;
+    _Atomic bool stop;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    worker workers[]; /* the first is the caller's */
+};
+
+static _Thread_local worker *current;
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+uint32_t lwc_available_cores(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return (uint32_t)CPU_COUNT(&set);
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (uint32_t)online : 1;
+}
+
+static void run_task(lwc_pool *pool, uint32_t index)
+{
+    tvm_parallel_group group = {NULL, (int32_t)pool->threads};
+    if (pool->task((int)index, &group, pool->closure) != 0)
+        atomic_store(&pool->failed, 1);
+}
+
+/* The next generation, or the same one where the pool stops. */
+static uint32_t wait_for_work(lwc_pool *pool, uint32_t seen)
+{
+    for (uint32_t i = 0; i < pool->spins; i++) {
+        if (atomic_load(&pool->generation) != seen)
+            return seen + 1;
+        pause_briefly();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (atomic_load(&pool->generation) == seen && !atomic_load(&pool->stop))
+        pthread_cond_wait(&pool->wake, &pool->mutex);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->mutex);
+    return atomic_load(&pool->generation);
+}
+
+static void *work(void *argument)
+{
+    worker *self = argument;
+    lwc_pool *pool = self->pool;
+    current = self;
+    for (uint32_t seen = 0;;) {
+        const uint32_t next = wait_for_work(pool, seen);
+        if (next == seen)
+            return NULL;
+        seen = next;
+        run_task(pool, (uint32_t)(self - pool->workers));
+        atomic_fetch_sub(&pool->pending, 1);
+    }
+}
+
+static void wait_for_workers(lwc_pool *pool)
+{
+    for (uint32_t i = 0; atomic_load(&pool->pending) > 0; i++) {
+        if (i < pool->spins)
+            pause_briefly();
+        else
+            sched_yield();
+    }
+}
+
+static void wake_sleepers(lwc_pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static int run_parallel(lwc_pool *pool, tvm_task *task, void *closure)
+{
+    pool->task = task;
+    pool->closure = closure;
+    atomic_store(&pool->failed, 0);
+    atomic_store(&pool->pending, pool->threads - 1);
+    atomic_fetch_add(&pool->generation, 1);
+    if (atomic_load(&pool->sleepers) > 0)
+        wake_sleepers(pool);
+    run_task(pool, 0);
+    wait_for_workers(pool);
+    return atomic_load(&pool->failed) ? -1 : 0;
+}
+
+static bool start(lwc_pool *pool)
+{
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0)
+        return false;
+    bool ok = pthread_attr_setstacksize(&attributes, STACK_BYTES) == 0;
+    while (ok && pool->started + 1 < pool->threads) {
+        worker *next = &pool->workers[pool->started + 1];
+        next->pool = pool;
+        ok = pthread_create(&next->thread, &attributes, work, next) == 0;
+        pool->started += ok ? 1 : 0;
+    }
+    pthread_attr_destroy(&attributes);
+    return ok;
+}
+
+lwc_pool *lwc_pool_create(uint32_t threads)
+{
+    lwc_pool *pool = calloc(1, sizeof *pool + threads * sizeof(worker));
+    if (!pool)
+        return NULL;
+    pool->threads = threads;
+    pool->workers[0].pool = pool;
+    /* With fewer cores than threads a spinning thread would keep a working one from its core. */
+    pool->spins = threads <= lwc_available_cores() ? SPINS : 0;
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->wake, NULL);
+    if (start(pool))
+        return pool;
+    lwc_pool_destroy(pool);
+    return NULL;
+}
+
+void lwc_pool_destroy(lwc_pool *pool)
+{
+    if (!pool)
+        return;
+    atomic_store(&pool->stop, true);
+    wake_sleepers(pool);
+    for (uint32_t i = 1; i <= pool->started; i++)
+        pthread_join(pool->workers[i].thread, NULL);
+    for (uint32_t i = 0; i < pool->threads; i++)
+        lwc_workspace_free(&pool->workers[i].workspace);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool);
+}
+
+void lwc_pool_enter(lwc_pool *pool)
+{
+    current = &pool->workers[0];
+}
+
+void lwc_pool_leave(void)
+{
+    current = NULL;
+}
+
+/* What kernels call. */
+static int parallel_launch(tvm_task *task, void *closure, int tasks)
+{
+    (void)tasks; /* always 0: as many as there are threads */
+    if (current->pool->threads > 1)
+        return run_parallel(current->pool, task, closure);
+    tvm_parallel_group group = {NULL, 1};
+    return task(0, &group, closure);
+}
+
+static void *allocate_workspace(int device, int id, uint64_t bytes, int code, int bits)
+{
+    (void)device, (void)id, (void)code, (void)bits;
+    return lwc_workspace_borrow(&current->workspace, (size_t)bytes);
+}
+
+static int free_workspace(int device, int id, void *memory)
+{
+    (void)device, (void)id;
+    return lwc_workspace_return(&current->workspace, memory);
+}
+
+/* Compiled kernels hold weak definitions of these pointers. */
+extern int (*__TVMBackendParallelLaunch)(tvm_task *, void *, int);
+extern void *(*__TVMBackendAllocWorkspace)(int, int, uint64_t, int, int);
+extern int (*__TVMBackendFreeWorkspace)(int, int, void *);
+int (*__TVMBackendParallelLaunch)(tvm_task *, void *, int) = parallel_launch;
+void *(*__TVMBackendAllocWorkspace)(int, int, uint64_t, int, int) = allocate_workspace;
+int (*__TVMBackendFreeWorkspace)(int, int, void *) = free_workspace;
