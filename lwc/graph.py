@@ -46,10 +46,19 @@ def add_constant(module: fx.GraphModule, name: str, value: torch.Tensor) -> fx.N
 
 
 def through_reshapes(node: Any) -> Any:
-    """The first node above `node` that is not a reshape, where each reshape on the way has one user."""
-    while isinstance(node, fx.Node) and node.target in RESHAPES and len(node.users) == 1:
+    """`node`, or the first node above it that is not a reshape."""
+    while isinstance(node, fx.Node) and node.target in RESHAPES:
         node = node.args[0]
     return node
+
+
+def has_other_users(producer: fx.Node, node: Any) -> bool:
+    """Whether anything but `node`, which reads `producer` through reshapes, reads it or one of these reshapes."""
+    while node is not producer:
+        node = node.args[0]
+        if len(node.users) != 1:
+            return True
+    return False
 
 
 def readable(graph: fx.Graph) -> str:

@@ -1,6 +1,7 @@
 """`lwc compile`: from a model's name to a package."""
 
 import sys
+import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def command(
       a .pt2 file of torch.export
       package.module:factory, a callable that returns (module, example_inputs)
     """
+    start = time.perf_counter()
     # Before the seconds that the next imports take.
     resolve_target(target)
     from lwc.models.request import ModelRequest
@@ -93,11 +95,12 @@ def command(
         weights=weights,
         seed=seed,
     )
-    from lwc.cli.progress import StageReporter, StderrConsole
-    from lwc.cli.summary import emit_summary
-    from lwc.driver import CompileRequest, compile_package
+    from lwc.cli.progress import PlainConsole, StageReporter
 
-    reporter = StageReporter(StderrConsole())
+    reporter = StageReporter(PlainConsole())
+    with reporter.live("start"):
+        from lwc.cli.summary import emit_summary
+        from lwc.driver import CompileRequest, compile_package
     # A factory of the user's may print; stdout is for the result.
     with redirect_stdout(sys.stderr):
         result = compile_package(
@@ -111,4 +114,4 @@ def command(
             ),
             reporter,
         )
-    emit_summary(result, as_json)
+    emit_summary(result, time.perf_counter() - start, as_json)

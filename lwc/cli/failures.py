@@ -26,7 +26,7 @@ class Terminated(BaseException):
 
 
 def run_guarded(action: Callable[[], None]) -> int:
-    """Runs `action` and returns the exit code. A failure is told in one line; LWC_DEBUG adds the traceback."""
+    """Runs `action` and returns the exit code. A failure is one line; LWC_DEBUG adds the traceback."""
     try:
         action()
         if sys.stdout is not None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lwc.cli.units import short_shape
 from lwc.errors import BadInputError
-from lwc.models.files import one_line, open_regular
+from lwc.files import one_line, open_regular
 from lwc.models.preprocess import Preprocessing, preprocess_image
 from lwc.package.manifest import Manifest, TensorInfo
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -12,11 +12,19 @@ from lwc.cli.output import printable
 from lwc.cli.units import short_seconds
 
 
-class StderrConsole(Console):
-    """A console on stderr that writes text as it is: no markup, no colours of its own, no wrapping."""
+class PlainConsole(Console):
+    """Writes text to stderr (or `file`) as it is: no markup, no colours of its own, no wrapping."""
 
-    def __init__(self) -> None:
-        super().__init__(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    def __init__(self, file: IO[str] | None = None, terminal: bool | None = None) -> None:
+        super().__init__(
+            stderr=True,
+            file=file,
+            force_terminal=terminal,
+            markup=False,
+            highlight=False,
+            emoji=False,
+            soft_wrap=True,
+        )
 
     def on_broken_pipe(self) -> NoReturn:
         """Left to the error contract, as for stdout."""
@@ -33,7 +41,7 @@ class StageReporter:
     def stage(self, name: str) -> Iterator[None]:
         """Covers one stage; one that fails leaves no line, since the error's own line follows."""
         start = time.perf_counter()
-        with self._live(name):
+        with self.live(name):
             yield
         self._console.print(f"{name:<8} {short_seconds(time.perf_counter() - start):>8}")
 
@@ -41,7 +49,8 @@ class StageReporter:
         """Says at once, and in colour where there is any, what the user must not overlook."""
         self._console.print(f"warning: {printable(message)}", style="bold yellow")
 
-    def _live(self, name: str) -> AbstractContextManager[object]:
+    def live(self, name: str) -> AbstractContextManager[object]:
+        """Shows `name` while the block runs, on a terminal only; leaves no line."""
         if not self._console.is_terminal:
             return nullcontext()
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())

@@ -33,25 +33,30 @@ def _for_float32(formula: Callable[[Expression], Expression]) -> Callable[[Any],
     """A lowering rule that leaves other types to TVM's own."""
 
     def rule(call: Any) -> Any:
-        return formula(call.args[0]) if str(call.dtype).startswith("float32") else None
+        return formula(call.args[0]) if _dtype(call).startswith("float32") else None
 
     return rule
 
 
+def _dtype(value: Any) -> str:
+    """Such as `float32x16`."""
+    return str(value.ty)
+
+
 def _lanes(value: Any, dtype: str) -> str:
     """`dtype` with as many lanes as `value` has."""
-    _, x, lanes = str(value.dtype).partition("x")
+    _, x, lanes = _dtype(value).partition("x")
     return dtype + x + lanes
 
 
 def _constant(value: float, like: Any) -> Any:
-    return tirx.const(value, like.dtype)
+    return tirx.const(value, _dtype(like))
 
 
 def _exp(value: Expression) -> Expression:
-    x = tirx.Var("x", value.dtype)
-    n = tirx.Var("n", value.dtype)
-    r = tirx.Var("r", value.dtype)
+    x = tirx.Var("x", _dtype(value))
+    n = tirx.Var("n", _dtype(value))
+    r = tirx.Var("r", _dtype(value))
     clamped = tirx.max(tirx.min(value, _constant(_HIGHEST, value)), _constant(_LOWEST, value))
     rounded = tirx.floor(x * _constant(_LOG2_E, value) + _constant(0.5, value))
     remainder = x - n * _constant(_LN2_HIGH, value) - n * _constant(_LN2_LOW, value)
@@ -61,7 +66,7 @@ def _exp(value: Expression) -> Expression:
     mantissa = polynomial * r * r + r + _constant(1.0, value)
     integer = _lanes(value, "int32")
     exponent = (tirx.Cast(integer, n) + tirx.const(127, integer)) << tirx.const(23, integer)
-    result = mantissa * tirx.reinterpret(value.dtype, exponent)
+    result = mantissa * tirx.reinterpret(_dtype(value), exponent)
     return tirx.Let(x, clamped, tirx.Let(n, rounded, tirx.Let(r, remainder, result)))
 
 

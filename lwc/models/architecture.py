@@ -14,7 +14,7 @@ from lwc.models.files import one_line
 
 @dataclass(frozen=True)
 class Architecture:
-    """One supported class: its model_type, its configuration's class, and the layers that compute the logits."""
+    """A supported class: its model_type, its configuration's class, and the layers that give the logits."""
 
     family: str
     config: str
@@ -104,7 +104,7 @@ def shaping_values(config: dict[str, Any], where: str) -> dict[str, Any]:
             raise UnsupportedError(f"{where}: image_size is {size}; only square images are supported")
         values["image_size"] = size[0]
     if values.get("num_channels", 3) != 3:
-        raise UnsupportedError(f"{where}: num_channels is {values['num_channels']}; only RGB images are supported")
+        raise UnsupportedError(f"{where}: num_channels is {values['num_channels']}; only RGB is supported")
     return values
 
 
@@ -126,12 +126,12 @@ def build(architecture: str, config: dict[str, Any], where: str) -> nn.Module:
     assert isinstance(model, nn.Module)
     for module in model.modules():
         if hasattr(module, "attention_bias_cache"):
-            module.get_attention_biases = MethodType(_attention_biases, module)
+            vars(module)["get_attention_biases"] = MethodType(_attention_biases, module)
     return model.eval().requires_grad_(False)
 
 
 def _attention_biases(layer: Any, device: torch.device) -> torch.Tensor:
-    """LeViT's biases without its cache, which outlives conversions to double and keeps torch.export's fakes."""
+    """LeViT's biases without its cache, which outlives `.double()` and keeps torch.export's fake tensors."""
     biases: torch.Tensor = layer.attention_biases[:, layer.attention_bias_idxs]
     return biases
 
@@ -142,9 +142,9 @@ def _bounded(value: Any, key: str, where: str) -> Any:
     for item in items:
         # bool is an int to Python, and NaN fails every comparison.
         if isinstance(item, bool) or not isinstance(item, int | float) or not 0 <= item <= limit:
-            raise BadInputError(f"{where}: {key} is {value!r:.60}, not a number from 0 to {limit}; correct it")
+            raise BadInputError(f"{where}: {key} is {value!r:.60}, not from 0 to {limit}; correct it")
     if len(items) > _MAX_LIST:
-        raise BadInputError(f"{where}: {key} has {len(items)} entries, more than {_MAX_LIST}; correct it")
+        raise BadInputError(f"{where}: {key} has {len(items)} entries, over {_MAX_LIST}; correct it")
     return value
 
 

@@ -25,10 +25,10 @@ def load_checkpoint(module: nn.Module, path: Path) -> None:
     given, expected = _read(path), module.state_dict()
     for name in sorted(expected.keys() - given.keys()):
         if not name.endswith(_OPTIONAL):
-            raise BadInputError(f"{path}: lacks the tensor {name}; give the weights of this very architecture")
+            raise BadInputError(f"{path}: lacks the tensor {name}; give this model's own weights")
     for name in sorted(given.keys() - expected.keys()):
         if not name.endswith(_OPTIONAL):
-            raise BadInputError(f"{path}: has the unknown tensor {name:.200}; give the weights of this model")
+            raise BadInputError(f"{path}: has the unknown tensor {name:.200}; give this model's own weights")
     for name in sorted(expected.keys() & given.keys()):
         _check_tensor(path, name, given[name], expected[name])
     module.load_state_dict({name: given.get(name, tensor) for name, tensor in expected.items()})
@@ -43,7 +43,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         # From memory: a file that is mapped and then truncated kills the process.
         return load(content)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise BadInputError(f"{path}: is no valid safetensors file ({one_line(error)}); save it again") from None
+        raise BadInputError(f"{path}: is not a safetensors file ({one_line(error)}); save it again") from None
 
 
 def _check_tensor(path: Path, name: str, given: torch.Tensor, expected: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Opening files that the user names: only regular ones, never a pipe or a device that would block for ever."""
+"""Opening files that the user names: only regular ones, never a pipe or a device that would block."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def parse_json_object(text: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{where}: is not valid JSON ({one_line(error)}); save the model again") from None
     if not isinstance(value, dict):
-        raise BadInputError(f"{where}: holds a JSON {type(value).__name__}, not an object; save the model again")
+        raise BadInputError(f"{where}: holds no JSON object; save the model again")
     return value
 
 

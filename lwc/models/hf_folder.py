@@ -1,4 +1,4 @@
-"""A Hugging Face folder: config.json, model.safetensors and, where it lies there, preprocessor_config.json."""
+"""A Hugging Face folder: config.json, model.safetensors and perhaps preprocessor_config.json."""
 
 from dataclasses import dataclass
 from pathlib import Path

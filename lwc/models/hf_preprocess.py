@@ -72,7 +72,9 @@ def _size(value: Any, where: str) -> Any:
             return value["shortest_edge"]
         if set(value) == {"height", "width"}:
             return value["height"], value["width"]
-    raise UnsupportedError(f"{where}: size {value!r:.80} is not supported; give shortest_edge, or height and width")
+    raise UnsupportedError(
+        f"{where}: size {value!r:.80} is not supported; give shortest_edge, or height, width"
+    )
 
 
 def _resample(value: Any, where: str) -> Resample:

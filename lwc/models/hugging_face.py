@@ -84,7 +84,7 @@ def _resized(model: FolderModel, request: ModelRequest) -> FolderModel:
         preprocessing = preprocessing.with_size(request.image_size)
     height, width = preprocessing.size
     if height != width:
-        raise UnsupportedError(f"{request.model}: takes images of {height} x {width}; only square ones are supported")
+        raise UnsupportedError(f"{request.model}: takes {height} x {width}; only square images are supported")
     return replace(model, config=config | {"image_size": height}, preprocessing=preprocessing)
 
 
@@ -96,17 +96,21 @@ def _at(described: FolderModel, request: ModelRequest) -> ModelRequest:
 def _without_reshaping(request: ModelRequest) -> ModelRequest:
     for what, value in (("width", request.width), ("number of labels", request.num_labels)):
         if value is not None:
-            raise UsageError(f"{request.model}: its folder fixes the {what}; leave it out, or edit config.json")
+            raise UsageError(f"{request.model}: its folder fixes the {what}; leave it out")
     return request
 
 
 def _hub_id(entry: ZooModel, request: ModelRequest) -> str:
     """The published checkpoint of what is asked for. Raises BadInputError where there is none."""
     if request.num_labels not in (None, entry.num_labels):
-        raise BadInputError(f"{entry.name}: is published with {entry.num_labels} labels, not {request.num_labels}")
+        raise BadInputError(
+            f"{entry.name}: has {entry.num_labels} published labels, not {request.num_labels}"
+        )
     # LeViT learns a bias for each distance between tokens, so that its weights fit one size.
     if entry.fixed_size and request.image_size not in (None, entry.image_size):
-        raise BadInputError(f"{entry.name}: is published for size {entry.image_size}, not {request.image_size}")
+        raise BadInputError(
+            f"{entry.name}: is published for {entry.image_size}, not {request.image_size} pixels"
+        )
     if request.width in (None, 1.0):
         return entry.hub_id
     assert request.width is not None
@@ -122,7 +126,7 @@ def _weights_file(text: str) -> Path:
         return path / WEIGHTS
     if path.suffix != ".safetensors":
         raise BadInputError(
-            f"weights {text[:200]!r}: neither auto, pretrained or random nor a .safetensors file or its folder"
+            f"weights {text[:200]!r}: not auto, pretrained, random, a .safetensors file or its folder"
         )
     return path
 

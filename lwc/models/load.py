@@ -24,8 +24,8 @@ def load_model(request: ModelRequest, warn: Callable[[str], None]) -> LoadedMode
 
     1. the exact name of a zoo model (for a folder of that name write ./name);
     2. a name that ends in .pt2: a file of torch.export.save;
-    3. `package.module:factory`: a callable without arguments that returns (module, example inputs), importable
-       from the current directory, too;
+    3. `package.module:factory`: a callable without arguments that returns (module, example inputs); modules
+       of the current directory are found, too;
     4. an existing folder: a Hugging Face folder with config.json and model.safetensors;
     5. `owner/name`: a model of the Hugging Face hub.
 
@@ -47,7 +47,7 @@ def load_model(request: ModelRequest, warn: Callable[[str], None]) -> LoadedMode
         _refuse_overrides(request, "a factory")
         from lwc.models.factory import load_factory
 
-        return load_factory(name, request.seed)
+        return load_factory(name)
     return _load_hugging_face(name, request, warn)
 
 
@@ -61,7 +61,7 @@ def _load_hugging_face(name: str, request: ModelRequest, warn: Callable[[str], N
     if folder is not None and folder.suffix in _ADVICE:
         raise BadInputError(f"model {name[:200]!r}: cannot be read; {_ADVICE[folder.suffix]}")
     if folder is not None and folder.exists():
-        raise BadInputError(f"model {name[:200]!r}: is not a .pt2 file or a Hugging Face folder; give one of them")
+        raise BadInputError(f"model {name[:200]!r}: is neither a .pt2 file nor a folder; give one of them")
     if _HUB_ID.fullmatch(name):
         from lwc.models.hugging_face import load_hub_model
 

@@ -3,13 +3,13 @@
 import re
 
 _KEYWORDS = """
-    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const
-    const_cast consteval constexpr constinit continue co_await co_return co_yield decltype default delete do
-    double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable
-    namespace new noexcept not not_eq nullptr operator or or_eq private protected public register
-    reinterpret_cast requires restrict return short signed sizeof static static_assert static_cast struct switch
-    template this thread_local throw true try typedef typeid typename typeof typeof_unqual union unsigned using
-    virtual void volatile wchar_t while xor xor_eq linux unix main
+    alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept
+    const const_cast consteval constexpr constinit continue co_await co_return co_yield decltype default
+    delete do double dynamic_cast else enum explicit export extern false float for friend goto if inline
+    int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected
+    public register reinterpret_cast requires restrict return short signed sizeof static static_assert
+    static_cast struct switch template this thread_local throw true try typedef typeid typename typeof
+    typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq linux unix main
 """
 # Of C23 and C++20, since a header serves both; then those whose lib*.so every process has already loaded.
 _RESERVED = frozenset(_KEYWORDS.split()) | {"c", "m", "dl", "rt", "pthread", "gcc_s"}

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lwc.errors import BadInputError
@@ -90,9 +90,10 @@ def preprocess_image(path: Path, preprocessing: Preprocessing) -> NDArray[np.flo
     if preprocessing.crop is not None:
         pixels = _center_crop(pixels, preprocessing.crop)
     # In float64 and then rounded once, as the reference does.
-    values = (pixels * np.float64(preprocessing.rescale)).astype(np.float32)
-    if preprocessing.mean is not None:
-        values = (values - np.float32(preprocessing.mean)) / np.float32(preprocessing.std)
+    values: NDArray[np.float32] = (pixels * np.float64(preprocessing.rescale)).astype(np.float32)
+    if preprocessing.mean is not None and preprocessing.std is not None:
+        mean, std = np.array(preprocessing.mean, np.float32), np.array(preprocessing.std, np.float32)
+        values = (values - mean) / std
     if preprocessing.bgr:
         values = values[..., ::-1]
     return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
@@ -113,7 +114,7 @@ def _guarded(path: Path, decode: Callable[[], Image.Image]) -> Image.Image:
         return decode()
     except Image.DecompressionBombError:
         raise BadInputError(f"{path}: has far more than {MAX_PIXELS} pixels; scale it down first") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise BadInputError(f"{path}: is not an image; give one of {', '.join(_FORMATS)}") from None
     # Decoders raise nearly anything on a damaged file.
     except Exception as error:

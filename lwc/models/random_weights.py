@@ -12,7 +12,7 @@ from lwc.models.synthetic import natural_images, vary_exposure
 
 # Of images for the batch norms' statistics: the norm of a pooled map sees one value an image. Larger images
 # are calibrated at the largest size here, which costs a quarter and gives nearly the same statistics.
-_BATCHES, _BATCH, _LARGEST = 2, 16, 256
+_BATCHES, _BATCH, _LARGEST = 2, 8, 224
 # Of images, at their true size, for the scale of the logits.
 _TRIALS = 3
 

@@ -49,7 +49,7 @@ class LoadedModel:
     `name`: a C identifier of at most 64 characters; `source`: what was asked for, without folders of this
     machine; `module`: in eval mode, takes `inputs` by position and returns one tensor or a tuple of tensors,
     all dense float32; `inputs`: seeded, distributed as preprocessing gives them; names are C identifiers;
-    layouts are "NCHW", "N,classes", or "dims" where unknown; `labels`: the classes' names in order, where known.
+    layouts are "NCHW", "N,classes", or "dims" where unknown; `labels`: the classes' names in order, if known.
     """
 
     name: str

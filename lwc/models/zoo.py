@@ -17,7 +17,7 @@ Task = Literal["classification", "segmentation"]
 class ZooModel:
     """A named model. `architecture` is a class of transformers, `config` how it differs from its default.
 
-    `checkpoints` maps other widths to their published checkpoints (of other image sizes, which do not matter).
+    `checkpoints` maps other widths to their published checkpoints, whose image sizes may differ.
     """
 
     name: str

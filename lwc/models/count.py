@@ -1,0 +1,59 @@
+"""How large a model is: its parameters and its multiplications, counted without computing anything."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from lwc.models.architecture import LogitsOnly, build
+from lwc.models.zoo import ZOO, Task, ZooModel
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Parameters, and multiply-accumulates of convolutions, linear layers and matrix products."""
+
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """A zoo model as `lwc models` lists it."""
+
+    name: str
+    parameters: int
+    macs: int
+    input_shape: tuple[int, ...]
+    task: Task
+    hub_id: str
+
+
+def count(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Counts:
+    """The size of `module` when it runs on `inputs` once; nothing is computed but shapes."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.no_grad(), mode, FlopCounterMode(display=False) as counter:
+        module(*(mode.from_tensor(item) for item in inputs))
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    # The counter has a multiplication and an addition as two.
+    return Counts(parameters, counter.get_total_flops() // 2)
+
+
+def zoo_summary() -> tuple[ZooRow, ...]:
+    """All zoo models at their default sizes, in the zoo's order."""
+    return tuple(_row(entry) for entry in ZOO.values())
+
+
+def _row(entry: ZooModel) -> ZooRow:
+    size = entry.image_size
+    # Without data: no memory, and no time for initialising it.
+    with torch.device("meta"):
+        module = LogitsOnly(build(entry.architecture, entry.config | {"image_size": size}, entry.name))
+        image = torch.empty(1, 3, size, size)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(image)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    macs = counter.get_total_flops() // 2
+    return ZooRow(entry.name, parameters, macs, tuple(image.shape), entry.task, entry.hub_id)
