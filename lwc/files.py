@@ -23,11 +23,10 @@ def open_regular(path: Path, follow_link: bool = True) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadInputError(f"{str(path)[:200]!r}: cannot be opened ({reason}); check the path") from None
-    file = os.fdopen(handle, "rb")
     if not stat.S_ISREG(os.fstat(handle).st_mode):
-        file.close()
+        os.close(handle)
         raise BadInputError(f"{path}: is not a regular file; give a file")
-    return file
+    return os.fdopen(handle, "rb")
 
 
 def read_regular(path: Path, limit: int | None = None, follow_link: bool = False) -> bytes:

@@ -103,17 +103,16 @@ def make_pass(name: str, options: dict[str, str] | None = None) -> Pass:
         raise UsageError(f"pass {name!r}: unknown; {hint}")
     module, _, attribute = PASSES[name].partition(":")
     kind = getattr(import_module(module), attribute)
-    known = {f.name: f for f in fields(kind)}
+    defaults: dict[str, Any] = {f.name.replace("_", "-"): f.default for f in fields(kind)}
     values: dict[str, Any] = {}
     for key, text in (options or {}).items():
-        field_name = key.replace("-", "_")
-        if field_name not in known:
-            raise UsageError(f"pass {name!r}: no option {key!r}; it has {', '.join(known) or 'none'}")
-        default = known[field_name].default
+        if key not in defaults:
+            raise UsageError(f"pass {name!r}: no option {key!r}; it has {', '.join(defaults) or 'none'}")
+        type_ = type(defaults[key])
         try:
-            values[field_name] = type(default)(text)
+            values[key.replace("-", "_")] = type_(text)
         except ValueError:
-            raise UsageError(f"pass {name!r}: option {key}={text} is not {type(default).__name__}") from None
+            raise UsageError(f"pass {name!r}: option {key}={text} is not {type_.__name__}") from None
     made = kind(**values)
     assert isinstance(made, Pass)
     return made

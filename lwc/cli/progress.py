@@ -7,6 +7,7 @@ from typing import IO, NoReturn
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from lwc.cli.output import printable
 from lwc.cli.units import short_seconds
@@ -47,7 +48,7 @@ class StageReporter:
 
     def warn(self, message: str) -> None:
         """Says at once, and in colour where there is any, what the user must not overlook."""
-        self._console.print(f"warning: {printable(message)}", style="bold yellow")
+        self._console.print(Text(f"warning: {printable(message)}", style="bold yellow"))
 
     def live(self, name: str) -> AbstractContextManager[object]:
         """Shows `name` while the block runs, on a terminal only; leaves no line."""

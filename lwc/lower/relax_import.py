@@ -39,14 +39,15 @@ def import_program(program: Program, target: Target) -> tuple[tvm.IRModule, Kern
 def _export(program: Program) -> torch.export.ExportedProgram:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        exported = torch.export.export(program.module, program.inputs)
-        return exported.run_decompositions(_decompositions())
+        exported: torch.export.ExportedProgram = torch.export.export(program.module, program.inputs)
+        decomposed: torch.export.ExportedProgram = exported.run_decompositions(_decompositions())
+    return decomposed
 
 
 def _decompositions() -> dict[Any, Callable[..., Any]]:
     """PyTorch's table without the operators that TVM imports whole."""
     whole = importer_operators()
-    table = torch.export.default_decompositions()
+    table: dict[Any, Callable[..., Any]] = dict(torch.export.default_decompositions())
     return {
         operator: rule
         for operator, rule in table.items()

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from lwc.models.architecture import LogitsOnly, build
 from lwc.models.zoo import ZOO, Task, ZooModel
+
+# The counter knows attention as CUDA runs it only.
+_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,8 @@ class ZooRow:
 def count(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Counts:
     """The size of `module` when it runs on `inputs` once; nothing is computed but shapes."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.no_grad(), mode, FlopCounterMode(display=False) as counter:
-        module(*(mode.from_tensor(item) for item in inputs))
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    # The counter has a multiplication and an addition as two.
-    return Counts(parameters, counter.get_total_flops() // 2)
+    with mode:
+        return _count(module, tuple(mode.from_tensor(item) for item in inputs))
 
 
 def zoo_summary() -> tuple[ZooRow, ...]:
@@ -52,8 +52,13 @@ def _row(entry: ZooModel) -> ZooRow:
     with torch.device("meta"):
         module = LogitsOnly(build(entry.architecture, entry.config | {"image_size": size}, entry.name))
         image = torch.empty(1, 3, size, size)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module(image)
+    counts = _count(module, (image,))
+    return ZooRow(entry.name, counts.parameters, counts.macs, tuple(image.shape), entry.task, entry.hub_id)
+
+
+def _count(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Counts:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+        module(*inputs)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    macs = counter.get_total_flops() // 2
-    return ZooRow(entry.name, parameters, macs, tuple(image.shape), entry.task, entry.hub_id)
+    # The counter has a multiplication and an addition as two.
+    return Counts(parameters, counter.get_total_flops() // 2)

@@ -12,7 +12,7 @@ from torch import nn
 
 from lwc.errors import BadInputError, LwcError, UnsupportedError
 from lwc.models.files import one_line
-from lwc.models.names import c_identifier, unique_identifiers
+from lwc.models.names import model_name, unique_identifiers
 from lwc.models.request import LoadedModel
 
 _CONTRACT = "return (module, example_inputs)"
@@ -36,7 +36,7 @@ def load_factory(text: str) -> LoadedModel:
         module, inputs = _unpack(text, returned)
         outputs = _probe(text, module, inputs)
     return LoadedModel(
-        name=c_identifier(attribute, "model"),
+        name=model_name(attribute),
         source=text,
         module=module,
         inputs=inputs,

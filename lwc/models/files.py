@@ -22,11 +22,10 @@ def open_regular(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadInputError(f"{str(path)[:200]!r}: cannot be opened ({reason}); check the path") from None
-    file = os.fdopen(handle, "rb")
     if not stat.S_ISREG(os.fstat(handle).st_mode):
-        file.close()
+        os.close(handle)
         raise BadInputError(f"{path}: is not a regular file; give a file")
-    return file
+    return os.fdopen(handle, "rb")
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lwc.models import hub
 from lwc.models.architecture import ARCHITECTURES, LogitsOnly, build
 from lwc.models.checkpoint import load_checkpoint
 from lwc.models.hf_folder import WEIGHTS, FolderModel, read_folder
-from lwc.models.names import c_identifier
+from lwc.models.names import model_name
 from lwc.models.random_weights import randomize
 from lwc.models.request import LoadedModel, ModelRequest, WeightsOrigin
 from lwc.models.synthetic import example_input
@@ -54,10 +54,10 @@ def load_hub_model(hub_id: str, request: ModelRequest, warn: Warn) -> LoadedMode
     for entry in ZOO.values():
         if entry.hub_id == hub_id:
             loaded = load_zoo_model(entry, request, warn)
-            return replace(loaded, name=c_identifier(hub_id.partition("/")[2], "model"), source=hub_id)
+            return replace(loaded, name=model_name(hub_id.partition("/")[2]), source=hub_id)
     loaded = load_folder(hub.fetch(hub_id), request)
     weights: WeightsOrigin = "pretrained" if request.weights in ("auto", "pretrained") else loaded.weights
-    name = c_identifier(hub_id.partition("/")[2], "model")
+    name = model_name(hub_id.partition("/")[2])
     return replace(loaded, name=name, source=hub_id, weights=weights)
 
 
@@ -150,7 +150,7 @@ def _loaded(
     model: FolderModel, module: nn.Module, source: str, request: ModelRequest, origin: WeightsOrigin
 ) -> LoadedModel:
     return LoadedModel(
-        name=c_identifier(source, "model"),
+        name=model_name(source),
         source=source,
         module=module.eval(),
         inputs=(example_input((request.batch, 3, *model.preprocessing.size), request.seed),),

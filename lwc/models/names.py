@@ -11,8 +11,10 @@ _KEYWORDS = """
     static_cast struct switch template this thread_local throw true try typedef typeid typename typeof
     typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq linux unix main
 """
-# Of C23 and C++20, since a header serves both; then those whose lib*.so every process has already loaded.
-_RESERVED = frozenset(_KEYWORDS.split()) | {"c", "m", "dl", "rt", "pthread", "gcc_s"}
+# Of C23 and C++20, since a header serves both.
+_RESERVED = frozenset(_KEYWORDS.split())
+# Whose lib*.so processes have loaded already: a model's library must not take their place.
+_LIBRARIES = ("c", "m", "dl", "rt", "pthread", "gcc_s")
 _LIMIT = 64
 
 
@@ -26,6 +28,12 @@ def c_identifier(text: str, suffix: str) -> str:
     if not name or name[0].isdigit():
         name = f"{suffix}_{name}".strip("_")[:_LIMIT].rstrip("_")
     return f"{name}_{suffix}" if name in _RESERVED else name
+
+
+def model_name(text: str) -> str:
+    """A C identifier for a model called `text`, which names its functions and its library."""
+    name = c_identifier(text, "model")
+    return f"{name}_model" if name in _LIBRARIES else name
 
 
 def unique_identifiers(texts: list[str], suffix: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from lwc.errors import BadInputError, UnsupportedError
 from lwc.models.files import one_line
-from lwc.models.names import c_identifier, unique_identifiers
+from lwc.models.names import model_name, unique_identifiers
 from lwc.models.pt2_archive import read_archive, static_sizes
 from lwc.models.pt2_program import build_program
 from lwc.models.request import LoadedModel
@@ -38,7 +38,7 @@ def load_pt2(path: Path, seed: int) -> LoadedModel:
     module = _plain_module(path, program)
     outputs = _check_outputs(path, module, inputs)
     return LoadedModel(
-        name=c_identifier(path.stem, "model"),
+        name=model_name(path.stem),
         source=path.name,
         module=module,
         inputs=inputs,

@@ -16,7 +16,7 @@ from lwc.files import MAX_JSON_BYTES, parse_json_object, read_regular
 from lwc.models.preprocess import Preprocessing
 from lwc.targets.target import Target
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "lwc-run"
 

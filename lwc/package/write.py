@@ -55,10 +55,7 @@ def package_folder(output: Path) -> Iterator[Path]:
         raise BadInputError(f"{parent}: cannot be written ({error.strerror}); choose another folder with -o") from None
     try:
         yield partial
-        partial.chmod(0o755)
         _replace(partial, output)
-    except OSError as error:
-        raise ResourceError(f"{output}: cannot be written ({error.strerror or error}); free some space") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -66,14 +63,14 @@ def package_folder(output: Path) -> Iterator[Path]:
 def _replace(partial: Path, output: Path) -> None:
     """Move `partial` to `output`; an older package there is moved away first and comes back if that fails."""
     check_destination(output)
-    if not output.exists():
-        partial.rename(output)
-        return
     old = partial.with_name(f"{partial.name}.old")
-    output.rename(old)
     try:
+        partial.chmod(0o755)
+        if output.exists():
+            output.rename(old)
         partial.rename(output)
-    except OSError:
-        old.rename(output)
-        raise
-    shutil.rmtree(old)
+    except OSError as error:
+        if old.exists():
+            old.rename(output)
+        raise ResourceError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
+    shutil.rmtree(old, ignore_errors=True)

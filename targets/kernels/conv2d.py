@@ -141,8 +141,8 @@ def schedule(sch: Schedule, kernel: Conv2d) -> None:
     sch.parallel(task)
     sch.compute_at(padded, task)
     sch.reverse_compute_at(result, column_tile, preserve_unit_loops=True)
-    unroll_tile(sch, *sch.get_loops(result)[-2:], tile.lanes)
-    unroll_tile(sch, column, channel, tile.lanes)
+    unroll_tile(sch, sch.get_loops(result), tile.lanes)
+    unroll_tile(sch, [column, channel], tile.lanes)
     if kernel.layout == "NHWC":
         vectorize_channels(sch, padded, kernel.channels, tile.lanes)
     start = sch.decompose_reduction(product, ky)

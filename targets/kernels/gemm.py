@@ -84,14 +84,15 @@ def schedule(sch: Schedule, kernel: Gemm) -> None:
     sch.reorder(task, panel, row_tile, k, row, column)
     sch.parallel(sch.fuse(task, panel))
     sch.reverse_compute_at(result, row_tile, preserve_unit_loops=True)
-    unroll_tile(sch, *sch.get_loops(result)[-2:], tile.lanes)
-    unroll_tile(sch, row, column, tile.lanes)
+    unroll_tile(sch, sch.get_loops(result), tile.lanes)
+    unroll_tile(sch, [row, column], tile.lanes)
     start = sch.decompose_reduction(product, k)
     sch.set_scope(start, 0, "local")
 
 
-def unroll_tile(sch: Schedule, row: Any, column: Any, lanes: int) -> None:
-    """Unroll a register tile: rows, then vectors of `lanes` columns."""
+def unroll_tile(sch: Schedule, loops: list[Any], lanes: int) -> None:
+    """Unroll a register tile, the last two of `loops`: rows, then vectors of `lanes` columns."""
+    row, column = loops[-2:]
     vector, lane = sch.split(column, [None, lanes])
     sch.vectorize(lane)
     sch.unroll(vector)

@@ -75,7 +75,7 @@ def schedule(sch: Schedule, kernel: Matmul) -> None:
         sch.compute_at(sch.get_sblock("padded"), task)
     sch.reverse_compute_at(result, row_tile, preserve_unit_loops=True)
     # The last tile stores some of its columns only: vectors that divide N are stored whole or not at all.
-    unroll_tile(sch, *sch.get_loops(result)[-2:], largest_divisor(kernel.columns, tile.lanes))
-    unroll_tile(sch, row, column, tile.lanes)
+    unroll_tile(sch, sch.get_loops(result), largest_divisor(kernel.columns, tile.lanes))
+    unroll_tile(sch, [row, column], tile.lanes)
     start = sch.decompose_reduction(product, k)
     sch.set_scope(start, 0, "local")
