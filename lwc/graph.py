@@ -53,7 +53,7 @@ def through_reshapes(node: Any) -> Any:
 
 
 def has_other_users(producer: fx.Node, node: Any) -> bool:
-    """Whether anything but `node`, which reads `producer` through reshapes, reads it or one of these reshapes."""
+    """Whether anything but `node` reads `producer` or one of the reshapes between them."""
     while node is not producer:
         node = node.args[0]
         if len(node.users) != 1:

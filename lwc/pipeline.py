@@ -34,7 +34,10 @@ class PassResult:
 
 @dataclass(frozen=True)
 class Pass:
-    """A rewrite of the graph. A subclass's fields are its options; `requires` names passes that must run before."""
+    """A rewrite of the graph.
+
+    A subclass's fields are its options; `requires` names the passes it needs before it.
+    """
 
     name: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
@@ -74,6 +77,7 @@ PASSES = {
     "decompose-batch-norm": "lwc.passes.decompose_batch_norm:DecomposeBatchNorm",
     "fuse-activation": "lwc.passes.fuse_activation:FuseActivation",
     "convert-layout": "lwc.passes.convert_layout:ConvertLayout",
+    "merge-transposes": "lwc.passes.merge_transposes:MergeTransposes",
 }
 
 # The order in which they run by default.
@@ -89,8 +93,10 @@ DEFAULT = (
     "decompose-batch-norm",
     # After the batch norm, which stands between a convolution and its activation.
     "fuse-activation",
-    # Last: the patterns above are written for NCHW.
+    # Late: the patterns above are written for NCHW.
     "convert-layout",
+    # What is left of its transposes meets the model's own, such as MobileViT's patches.
+    "merge-transposes",
     "fold-constants",
 )
 
@@ -129,12 +135,14 @@ class Pipeline:
         for item in self.passes:
             for needed in item.requires:
                 if needed not in seen:
-                    raise UsageError(f"pass {item.name!r}: needs {needed!r} before it; add it, or leave both out")
+                    raise UsageError(
+                        f"pass {item.name!r}: needs {needed!r} before it; add it, or leave both out"
+                    )
             seen.add(item.name)
 
     @classmethod
     def parse(cls, text: str) -> "Pipeline":
-        """From `default`, `default,-fuse-activation` or a list such as `fold-constants{max-elements=9},fold-padding`."""
+        """From `default`, `default,-fuse-activation` or a list such as `fold-constants{max-elements=9}`."""
         items: list[Pass] = []
         for word in _split(text):
             if word == "default":

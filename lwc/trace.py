@@ -46,9 +46,7 @@ def trace(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], input_names
             "return the new value, or put the module in eval mode"
         )
     for name in _dynamic(exported.graph):
-        raise UnsupportedError(
-            f"{kind}: the shape of {name!r} depends on the data; remove data-dependent control flow and dynamic shapes"
-        )
+        raise UnsupportedError(f"{kind}: the shape of {name!r} depends on the data; make it fixed")
     assert isinstance(graph_module, fx.GraphModule)
     _drop_type_checks(graph_module)
     return Program(graph_module, inputs, input_names)

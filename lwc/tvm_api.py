@@ -51,7 +51,9 @@ def build_object(functions: dict[str, tirx.PrimFunc], target: Target) -> bytes:
     module = tvm.IRModule(
         {name: function.with_attr("global_symbol", name) for name, function in functions.items()}
     )
-    library = tvm.tirx.build(module, target=tvm_target(target))
+    # The calls are static: checks of shapes and types in every kernel would double the code.
+    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+        library = tvm.tirx.build(module, target=tvm_target(target))
     with tempfile.TemporaryDirectory(prefix="lwc-") as folder:
         path = Path(folder) / "kernels.o"
         library.write_to_file(str(path), "o")

@@ -1,6 +1,7 @@
 """Vectorisable exponentials: TVM would call the C library's `expf` once for each element."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from lwc.tvm_api import register_intrin_lowering, tirx
@@ -23,8 +24,10 @@ _POLYNOMIAL = (
 _LOWEST, _HIGHEST = -87.3, 88.3
 
 
+@cache
 def register_exponentials() -> None:
     """Tell TVM to lower float32 exp and tanh (and so sigmoid) to polynomials, in this process, on CPUs."""
+    # TVM refuses a second registration, so it is done once.
     for name, rule in _RULES.items():
         register_intrin_lowering(name, target="llvm", f=rule, level=_BEFORE_TVM_OWN)
 

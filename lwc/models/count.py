@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from lwc.models.architecture import LogitsOnly, build
 from lwc.models.zoo import ZOO, Task, ZooModel
 
-# The counter knows attention as CUDA runs it only.
-_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class ZooRow:
     name: str
     parameters: int
     macs: int
-    input_shape: tuple[int, ...]
+    input_shape: Shape
     task: Task
     hub_id: str
 
@@ -54,6 +53,15 @@ def _row(entry: ZooModel) -> ZooRow:
         image = torch.empty(1, 3, size, size)
     counts = _count(module, (image,))
     return ZooRow(entry.name, counts.parameters, counts.macs, tuple(image.shape), entry.task, entry.hub_id)
+
+
+def _attention(query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
+    flops: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
+    return flops
+
+
+# The counter by itself knows attention only as CUDA runs it.
+_CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
 
 
 def _count(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Counts:

@@ -167,6 +167,7 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
         passes=tuple(PassEntry(name=r.name, count=r.count, refusals=len(r.refusals)) for r in parts.records),
         macs=counts.macs,
         parameters=counts.parameters,
+        weights_bytes=len(parts.lowered.weights),
         memory_bytes=parts.memory_bytes,
         threads=parts.threads,
         verification=verification,

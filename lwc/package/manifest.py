@@ -81,8 +81,11 @@ class Verification(Frozen):
 
 
 class Manifest(Frozen):
-    """All that is known of a package. `macs` and `parameters` are of the model at its batch size;
-    `memory_bytes` is what one context allocates before its first run; `threads` 0 leaves the choice to the device.
+    """All that is known of a package.
+
+    `macs` and `parameters` are of the model at its batch size; `weights_bytes` is the size of the constants in the
+    library: parameters as the kernels want them, and tables computed from them; `memory_bytes` is what one context
+    allocates before its first run; `threads` 0 leaves the choice to the device.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -98,6 +101,7 @@ class Manifest(Frozen):
     passes: tuple[PassEntry, ...]
     macs: Count
     parameters: Count
+    weights_bytes: Count
     memory_bytes: Count
     threads: Count
     verification: Verification

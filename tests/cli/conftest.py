@@ -99,6 +99,7 @@ def make_manifest(
         passes=(),
         macs=1_500_000,
         parameters=4_231_976,
+        weights_bytes=16_927_904,
         memory_bytes=2048,
         threads=0,
         verification=Verification(
