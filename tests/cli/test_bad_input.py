@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Lwc
+from tests.cli.conftest import Lwc
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Lwc, make_manifest
+from tests.cli.conftest import Lwc, make_manifest
 
 from lwc.driver import CompileRequest, CompileResult, Reporter
 from lwc.errors import VerificationError

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Lwc
+from tests.cli.conftest import Lwc
 
 from lwc import errors
 from lwc.cli import failures

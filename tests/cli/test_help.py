@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from conftest import Lwc
+from tests.cli.conftest import Lwc
 
 from lwc.cli.verbs import VERBS
 

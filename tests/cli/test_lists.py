@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import Lwc
+from tests.cli.conftest import Lwc
 
 from lwc.errors import UnsupportedError
 from lwc.models.zoo import ZOO

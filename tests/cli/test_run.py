@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Lwc, make_manifest
+from tests.cli.conftest import Lwc, make_manifest
 from numpy.typing import NDArray
 from PIL import Image
 
