@@ -19,13 +19,17 @@ from lwc.tvm_api import relax
 _OPAQUE = 8
 
 
-class Converter:
-    """The converters for TVM's importer; `constants` holds the tensors behind the graph's placeholders."""
+# Gives the Relax expression of a node, for TVM's importer.
+Converter = Callable[[fx.Node, Any], Any]
+
+
+class Templates:
+    """The converters of what our templates compute; `constants` holds the tensors behind the graph's placeholders."""
 
     def __init__(self, constants: dict[str, torch.Tensor], kernels: KernelTable) -> None:
         self._constants = constants
         self._kernels = kernels
-        self.convert_map: dict[str, Callable[[fx.Node, Any], Any]] = {
+        self.convert_map: dict[str, Converter] = {
             # TVM's importer tells operators apart by these names alone, without the namespace.
             "conv2d.default": _if_own("conv2d.default", self._conv2d),
             "linear.default": _if_own("linear.default", self._linear),
@@ -112,7 +116,7 @@ class Converter:
         builder = importer.block_builder
         left, right = (importer.env[argument] for argument in node.args[:2])
         a, b = _shape(left), _shape(right)
-        if len(a) < 2 or a[:-2] != b[:-2]:
+        if min(len(a), len(b)) < 2 or a[:-2] != b[:-2]:
             return builder.emit(relax.op.matmul(left, right))
         batch = int(np.prod(a[:-2]))
         kernel = matmul.plan(batch, a[-2], a[-1], b[-1], self._kernels.target)
@@ -142,7 +146,7 @@ class Converter:
         return np.zeros(outputs, np.float32) if node is None else self._array(node)
 
 
-def _if_own(key: str, convert: Callable[[fx.Node, Any], Any]) -> Callable[[fx.Node, Any], Any]:
+def _if_own(key: str, convert: Converter) -> Converter:
     """`convert` for lwc's operator of this name, TVM's own converter for ATen's."""
 
     def choose(node: fx.Node, importer: Any) -> Any:

@@ -6,15 +6,27 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch._decomp import decomposition_table
 
-from lwc.errors import UnsupportedError
-from lwc.lower.convert import Converter
+from lwc.errors import LwcError, UnsupportedError
+from lwc.files import one_line
+from lwc.lower.convert import Converter, Templates
 from lwc.lower.kernel import KernelTable
 from lwc.targets.target import Target
 from lwc.trace import Program
 from lwc.tvm_api import from_exported_program, importer_operators, tvm
 
 _MULTIPLE_RESULTS = "<built-in function getitem>"
+
+# What TVM 0.27 imports wrongly, so that it is decomposed or refused.
+_WRONG_IN_TVM = frozenset(
+    {
+        "upsample_nearest2d.vec",  # rounds to other pixels
+        "_upsample_bilinear2d_aa.default",  # leaves the antialiasing out
+        "pixel_shuffle.default",  # calls a function that is gone
+        "grid_sampler_2d.default",  # fails for grids that are not square
+    }
+)
 
 
 def import_program(program: Program, target: Target) -> tuple[tvm.IRModule, KernelTable]:
@@ -25,11 +37,11 @@ def import_program(program: Program, target: Target) -> tuple[tvm.IRModule, Kern
     exported = _export(program)
     constants = _constants(exported)
     kernels = KernelTable(target)
-    converter = Converter(constants, kernels)
-    _check_operators(exported.graph_module.graph, set(converter.convert_map))
+    own = Templates(constants, kernels).convert_map
+    _check_operators(exported.graph_module.graph, set(own))
     module = from_exported_program(
         exported,
-        custom_convert_map=converter.convert_map,
+        custom_convert_map=_guarded(own),
         run_ep_decomposition=False,
         unwrap_unit_return_tuple=False,
     )
@@ -46,8 +58,10 @@ def _export(program: Program) -> torch.export.ExportedProgram:
 
 def _decompositions() -> dict[Any, Callable[..., Any]]:
     """PyTorch's table without the operators that TVM imports whole."""
-    whole = importer_operators()
+    whole = _importable()
     table: dict[Any, Callable[..., Any]] = dict(torch.export.default_decompositions())
+    nearest = torch.ops.aten.upsample_nearest2d.vec
+    table[nearest] = decomposition_table[nearest]
     return {
         operator: rule
         for operator, rule in table.items()
@@ -60,8 +74,32 @@ def _name(operator: Any) -> str:
     return str(operator.__name__) if operator.__name__.count(".") else f"{operator.__name__}.default"
 
 
+def _importable() -> frozenset[str]:
+    return importer_operators() - _WRONG_IN_TVM
+
+
+def _guarded(own: dict[str, Converter]) -> dict[str, Converter]:
+    """A converter for every operator, lwc's `own` before TVM's; one that fails names its operator."""
+
+    def guard(key: str) -> Converter:
+        def convert(node: fx.Node, importer: Any) -> Any:
+            try:
+                return own[key](node, importer) if key in own else importer.create_convert_map()[key](node)
+            except LwcError:
+                raise
+            except Exception as error:
+                raise UnsupportedError(
+                    f"operator {node.target} ({_source(node)}): lwc cannot compile it in this form"
+                    f" ({one_line(error)}); replace it in the model"
+                ) from error
+
+        return convert
+
+    return {key: guard(key) for key in {*own, *_importable()}}
+
+
 def _check_operators(graph: fx.Graph, own: set[str]) -> None:
-    known = importer_operators() | own
+    known = _importable() | own
     for node in graph.nodes:
         if node.op != "call_function" or str(node.target) == _MULTIPLE_RESULTS:
             continue
