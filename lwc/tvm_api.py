@@ -5,18 +5,18 @@ from pathlib import Path
 
 import tvm
 from tvm import relax, te, tirx, topi
-from tvm.tirx import register_intrin_lowering
 from tvm.ir.expr import GenericConst as TensorConstant
 from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 from tvm.s_tir import Schedule, ScheduleError
+from tvm.tirx import register_intrin_lowering
 
 from lwc.targets.target import Target
 
 __all__ = [
     "Schedule",
-    "TensorConstant",
     "ScheduleError",
+    "TensorConstant",
     "build_object",
     "from_exported_program",
     "importer_operators",
