@@ -25,8 +25,8 @@ struct lwc_context {
     unsigned char *memory; /* the arena, then an aligned copy of each input and output */
     dl_tensor *tensors;    /* one for each buffer */
     tvm_any *operands;
-    const void *sources[LWC_MAX_OPERANDS];
-    void *targets[LWC_MAX_OPERANDS];
+    const void *sources[LWC_MAX_TENSORS];
+    void *targets[LWC_MAX_TENSORS];
 };
 
 static const lwc_model the_model = {&lwc_the_program};

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LWC_ALIGNMENT = 64, LWC_MAX_THREADS = 256, LWC_MAX_OPERANDS = 64 };
+enum { LWC_ALIGNMENT = 64, LWC_MAX_THREADS = 256, LWC_MAX_TENSORS = 64 };
 
 /* Apache TVM's calling convention (tvm-ffi 0.1, c_api.h; DLPack 1.0, dlpack.h), as far as compiled kernels use it. */
 typedef struct {

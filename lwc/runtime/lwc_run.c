@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define LWC_PASTE(a, b) a##b
@@ -108,10 +109,20 @@ static void read_file(const char *path, const lwc_tensor_info *info, void *data)
         quit(EXIT_INPUT, "%s: cannot be read (%s)", path, strerror(errno));
     const size_t bytes = fread(data, 1, info->bytes, file);
     const int more = fgetc(file);
+    if (ferror(file))
+        quit(EXIT_INPUT, "%s: cannot be read (%s)", path, strerror(errno));
     fclose(file);
     if (bytes != info->bytes || more != EOF)
         quit(EXIT_INPUT, "%s: has %s than the %zu bytes of input '%s'", path, more != EOF ? "more" : "fewer", info->bytes,
              info->name);
+}
+
+/* Removes what could not be written whole; never a device or a link, which root could remove. */
+static void discard(const char *path)
+{
+    struct stat status;
+    if (lstat(path, &status) == 0 && S_ISREG(status.st_mode))
+        remove(path);
 }
 
 static void write_file(const char *path, const void *data, size_t bytes)
@@ -119,10 +130,13 @@ static void write_file(const char *path, const void *data, size_t bytes)
     FILE *file = fopen(path, "wb");
     if (!file)
         quit(EXIT_INPUT, "%s: cannot be written (%s)", path, strerror(errno));
+    errno = 0;
     const size_t written = fwrite(data, 1, bytes, file);
+    const int reason = errno;
     if (fclose(file) != 0 || written != bytes) {
-        remove(path);
-        quit(EXIT_RESOURCE, "%s: cannot be written (%s)", path, strerror(errno));
+        const char *text = strerror(reason ? reason : errno);
+        discard(path);
+        quit(EXIT_RESOURCE, "%s: cannot be written (%s)", path, text);
     }
 }
 

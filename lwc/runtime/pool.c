@@ -1,4 +1,9 @@
-/* Persistent threads that spin a while for the next parallel loop, then sleep. */
+/* Persistent threads that spin a while for the next parallel loop, then sleep.
+ *
+ * A loop is cut into PARTS parts for each thread. A thread takes its own parts first, so that it finds in its cache
+ * what it wrote in the loop before, and then those that another thread has not come to: on a busy machine nobody waits
+ * for a thread that has no core.
+ */
 #define _GNU_SOURCE
 #include "lwc_internal.h"
 
@@ -6,13 +11,16 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Turns of an idle thread before it sleeps: longer than the time between two kernels, shorter than a frame. */
-enum { SPINS = 4000, STACK_BYTES = 1 << 20 };
+enum { SPINS = 4000, STACK_BYTES = 1 << 20, PARTS = 4 };
 
 typedef struct {
-    lwc_pool *pool;
+    /* The loop's number in the upper half, the next part to take in the lower. On a cache line of its own. */
+    _Alignas(LWC_ALIGNMENT) _Atomic uint64_t ticket;
+    _Alignas(LWC_ALIGNMENT) lwc_pool *pool;
     pthread_t thread;
     lwc_workspace workspace;
 } worker;
@@ -23,8 +31,8 @@ struct lwc_pool {
     uint32_t spins;
     tvm_task *task;
     void *closure;
-    _Atomic uint32_t generation; /* counts parallel loops; the threads wait for it to change */
-    _Atomic uint32_t pending;    /* threads that have not finished the current loop */
+    _Atomic uint32_t loop;    /* counts the loops; the threads wait for it to change */
+    _Atomic uint32_t pending; /* parts of the current loop that are not done */
     _Atomic uint32_t sleepers;
     _Atomic int failed;
     _Atomic bool stop;
@@ -53,28 +61,48 @@ uint32_t lwc_available_cores(void)
     return online > 0 ? (uint32_t)online : 1;
 }
 
-static void run_task(lwc_pool *pool, uint32_t index)
+/* Takes a part of loop number `loop` from `owner`'s; false where none is left, or the loop is over. */
+static bool take_part(worker *owner, uint32_t loop, uint32_t *part)
 {
-    tvm_parallel_group group = {NULL, (int32_t)pool->threads};
-    if (pool->task((int)index, &group, pool->closure) != 0)
-        atomic_store(&pool->failed, 1);
+    uint64_t ticket = atomic_load(&owner->ticket);
+    do {
+        *part = (uint32_t)ticket;
+        if (ticket >> 32 != loop || *part >= PARTS)
+            return false;
+    } while (!atomic_compare_exchange_weak(&owner->ticket, &ticket, ticket + 1));
+    return true;
 }
 
-/* The next generation, or the same one where the pool stops. */
-static uint32_t wait_for_work(lwc_pool *pool, uint32_t seen)
+/* A part that was taken keeps its loop from ending: only then are `task` and `closure` read. */
+static void work_on(lwc_pool *pool, uint32_t self, uint32_t loop)
+{
+    tvm_parallel_group group = {NULL, (int32_t)(pool->threads * PARTS)};
+    for (uint32_t i = 0; i < pool->threads; i++) {
+        const uint32_t owner = (self + i) % pool->threads;
+        for (uint32_t part; take_part(&pool->workers[owner], loop, &part);) {
+            if (pool->task((int)(owner * PARTS + part), &group, pool->closure) != 0)
+                atomic_store(&pool->failed, 1);
+            atomic_fetch_sub(&pool->pending, 1);
+        }
+    }
+}
+
+/* The number of the next loop, or the same one where the pool stops. */
+static uint32_t wait_for_loop(lwc_pool *pool, uint32_t seen)
 {
     for (uint32_t i = 0; i < pool->spins; i++) {
-        if (atomic_load(&pool->generation) != seen)
-            return seen + 1;
+        const uint32_t loop = atomic_load(&pool->loop);
+        if (loop != seen)
+            return loop;
         pause_briefly();
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (atomic_load(&pool->generation) == seen && !atomic_load(&pool->stop))
+    while (atomic_load(&pool->loop) == seen && !atomic_load(&pool->stop))
         pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
-    return atomic_load(&pool->generation);
+    return atomic_load(&pool->loop);
 }
 
 static void *work(void *argument)
@@ -83,16 +111,15 @@ static void *work(void *argument)
     lwc_pool *pool = self->pool;
     current = self;
     for (uint32_t seen = 0;;) {
-        const uint32_t next = wait_for_work(pool, seen);
-        if (next == seen)
+        const uint32_t loop = wait_for_loop(pool, seen);
+        if (loop == seen)
             return NULL;
-        seen = next;
-        run_task(pool, (uint32_t)(self - pool->workers));
-        atomic_fetch_sub(&pool->pending, 1);
+        seen = loop;
+        work_on(pool, (uint32_t)(self - pool->workers), loop);
     }
 }
 
-static void wait_for_workers(lwc_pool *pool)
+static void wait_for_parts(lwc_pool *pool)
 {
     for (uint32_t i = 0; atomic_load(&pool->pending) > 0; i++) {
         if (i < pool->spins)
@@ -111,15 +138,18 @@ static void wake_sleepers(lwc_pool *pool)
 
 static int run_parallel(lwc_pool *pool, tvm_task *task, void *closure)
 {
+    const uint32_t loop = atomic_load(&pool->loop) + 1;
     pool->task = task;
     pool->closure = closure;
     atomic_store(&pool->failed, 0);
-    atomic_store(&pool->pending, pool->threads - 1);
-    atomic_fetch_add(&pool->generation, 1);
+    atomic_store(&pool->pending, pool->threads * PARTS);
+    for (uint32_t i = 0; i < pool->threads; i++)
+        atomic_store(&pool->workers[i].ticket, (uint64_t)loop << 32);
+    atomic_store(&pool->loop, loop);
     if (atomic_load(&pool->sleepers) > 0)
         wake_sleepers(pool);
-    run_task(pool, 0);
-    wait_for_workers(pool);
+    work_on(pool, 0, loop);
+    wait_for_parts(pool);
     return atomic_load(&pool->failed) ? -1 : 0;
 }
 
@@ -141,9 +171,11 @@ static bool start(lwc_pool *pool)
 
 lwc_pool *lwc_pool_create(uint32_t threads)
 {
-    lwc_pool *pool = calloc(1, sizeof *pool + threads * sizeof(worker));
+    const size_t bytes = sizeof(lwc_pool) + threads * sizeof(worker);
+    lwc_pool *pool = lwc_allocate(bytes);
     if (!pool)
         return NULL;
+    memset(pool, 0, bytes);
     pool->threads = threads;
     pool->workers[0].pool = pool;
     /* With fewer cores than threads a spinning thread would keep a working one from its core. */
