@@ -28,5 +28,6 @@ def _write(folder: Path, name: str | None, text: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if name is not None:
             (folder / name).write_text(text)
-    except OSError as error:
-        raise BadInputError(f"{folder}: cannot be written ({error.strerror}); choose another --dump-dir") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInputError(f"{folder}: cannot be written ({reason}); choose another --dump-dir") from None

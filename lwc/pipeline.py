@@ -116,12 +116,18 @@ def make_pass(name: str, options: dict[str, str] | None = None) -> Pass:
             raise UsageError(f"pass {name!r}: no option {key!r}; it has {', '.join(defaults) or 'none'}")
         type_ = type(defaults[key])
         try:
-            values[key.replace("-", "_")] = type_(text)
+            values[key.replace("-", "_")] = _boolean(text) if type_ is bool else type_(text)
         except ValueError:
             raise UsageError(f"pass {name!r}: option {key}={text} is not {type_.__name__}") from None
     made = kind(**values)
     assert isinstance(made, Pass)
     return made
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
 
 
 @dataclass(frozen=True)
@@ -148,14 +154,20 @@ class Pipeline:
             if word == "default":
                 items += [make_pass(name) for name in DEFAULT]
             elif word.startswith("-"):
-                removed = make_pass(word[1:]).name
-                items = [item for item in items if item.name != removed]
+                items = _without(make_pass(word[1:]).name, items)
             else:
                 items.append(make_pass(*_options(word)))
         return cls(tuple(items))
 
     def __str__(self) -> str:
         return ",".join(map(str, self.passes))
+
+
+def _without(name: str, items: list[Pass]) -> list[Pass]:
+    left = [item for item in items if item.name != name]
+    if len(left) == len(items):
+        raise UsageError(f"pass {name!r}: not in the list before '-{name}'; remove it after it is added")
+    return left
 
 
 def _split(text: str) -> list[str]:
@@ -179,12 +191,15 @@ def _options(word: str) -> tuple[str, dict[str, str]]:
     name, brace, rest = word.partition("{")
     if not brace:
         return name, {}
-    options = {}
-    for item in rest.removesuffix("}").split(","):
-        key, equals, value = item.partition("=")
-        if not equals:
+    options: dict[str, str] = {}
+    inside, _, after = rest.partition("}")
+    for item in inside.split(","):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or after:
             raise UsageError(f"passes: {word!r} is malformed; write {name}{{option=value}}")
-        options[key.strip()] = value.strip()
+        if key in options:
+            raise UsageError(f"pass {name!r}: option {key!r} is given twice; give it once")
+        options[key] = value
     return name, options
 
 
@@ -228,5 +243,11 @@ def refresh(program: Program) -> None:
 
 def _drop_unused_tensors(module: torch.fx.GraphModule) -> None:
     used = {node.target for node in module.graph.nodes if node.op == "get_attr"}
-    for name in [name for name, _ in module.named_buffers(recurse=False) if name not in used]:
-        delattr(module, name)
+    # Under each of its names, where it has several.
+    tensors = (
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    )
+    for path in {name for name, _ in tensors} - used:
+        owner, _, name = path.rpartition(".")
+        delattr(module.get_submodule(owner), name)

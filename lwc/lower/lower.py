@@ -3,10 +3,8 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lwc.lower.calls import Call, CallList, View, list_calls
-from lwc.lower.kernel import KernelTable
 from lwc.lower.memory import aligned, lifetimes, plan_arena
 from lwc.lower.program import Buffer, KernelCall, LoweredProgram, Space
 from lwc.lower.relax_import import import_program

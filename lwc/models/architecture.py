@@ -9,7 +9,7 @@ import transformers
 from torch import nn
 
 from lwc.errors import BadInputError, UnsupportedError
-from lwc.models.files import one_line
+from lwc.files import one_line
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from safetensors.torch import load
 from torch import nn
 
 from lwc.errors import BadInputError
-from lwc.models.files import one_line, open_regular
+from lwc.files import one_line, open_regular
 
 # Thirty times the largest model of the zoo.
 MAX_BYTES = 2 * 1024**3

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lwc.errors import BadInputError, LwcError, UnsupportedError
-from lwc.models.files import one_line
+from lwc.files import one_line
 from lwc.models.names import model_name, unique_identifiers
 from lwc.models.request import LoadedModel
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lwc.errors import BadInputError, UnsupportedError
+from lwc.files import read_json_object
 from lwc.models.architecture import ARCHITECTURES, FAMILIES, shaping_values
-from lwc.models.files import read_json_object
 from lwc.models.hf_preprocess import preprocessing_from_hugging_face
 from lwc.models.preprocess import Preprocessing
 

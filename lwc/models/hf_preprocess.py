@@ -57,8 +57,8 @@ def preprocessing_from_hugging_face(config: Mapping[str, Any], family: str, wher
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        what = ".".join(map(str, first["loc"][:1]))
-        raise BadInputError(f"{where}: {what} {first['msg']:.150}; correct it".replace(":  ", ": ")) from None
+        what = f"{first['loc'][0]}: " if first["loc"] else ""
+        raise BadInputError(f"{where}: {what}{first['msg']:.150}; correct it") from None
     except (TypeError, ValueError, OverflowError, KeyError):
         raise BadInputError(f"{where}: an entry is not of the type that it should be; correct it") from None
 

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import EntryNotFoundError
 
 from lwc.errors import BadInputError, ResourceError
-from lwc.models.files import one_line
+from lwc.files import one_line
 from lwc.models.hf_folder import CONFIG, PREPROCESSOR, WEIGHTS
 
 # Less than five seconds, with room for starting the attempt.
@@ -27,7 +27,9 @@ def fetch(hub_id: str) -> Path:
         return cached
     problem = _unreachable()
     if problem is not None:
-        raise ResourceError(f"{hub_id}: not in the local cache, and the hub is out of reach ({problem})")
+        raise ResourceError(
+            f"{hub_id}: not in the local cache, and the hub is out of reach ({problem}); give a local folder"
+        )
     return _download(hub_id)
 
 
@@ -70,11 +72,11 @@ def _download(hub_id: str) -> Path:
     except EntryNotFoundError:
         raise BadInputError(f"{hub_id}: has no {name} on the hub; lwc reads safetensors only") from None
     except Exception as error:
-        raise ResourceError(f"{hub_id}: cannot be downloaded ({one_line(error)})") from None
+        raise ResourceError(f"{hub_id}: cannot be downloaded ({one_line(error)}); try again") from None
     try:
         huggingface_hub.hf_hub_download(hub_id, PREPROCESSOR, endpoint=_endpoint())
     except EntryNotFoundError:
         pass
     except Exception as error:
-        raise ResourceError(f"{hub_id}: cannot be downloaded ({one_line(error)})") from None
+        raise ResourceError(f"{hub_id}: cannot be downloaded ({one_line(error)}); try again") from None
     return Path(path).parent

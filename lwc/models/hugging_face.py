@@ -1,5 +1,6 @@
 """Models of transformers: from the zoo's table, from a local folder, or from the hub."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ def load_zoo_model(entry: ZooModel, request: ModelRequest, warn: Warn) -> Loaded
     except LwcError as error:
         if request.weights == "pretrained":
             raise
-        warn(f"{error}: {entry.name} gets RANDOM WEIGHTS, its answers mean nothing")
+        warn(f"{error}; {entry.name} gets RANDOM WEIGHTS, its answers mean nothing")
         return _with_random(described, entry.name, request)
     published = _resized(read_folder(folder), _at(described, request))
     return _with_file(published, entry.name, request, folder / WEIGHTS, "pretrained")
@@ -102,33 +103,31 @@ def _without_reshaping(request: ModelRequest) -> ModelRequest:
 
 def _hub_id(entry: ZooModel, request: ModelRequest) -> str:
     """The published checkpoint of what is asked for. Raises BadInputError where there is none."""
+    width = 1.0 if request.width is None else request.width
+    difference = None
     if request.num_labels not in (None, entry.num_labels):
-        raise BadInputError(
-            f"{entry.name}: has {entry.num_labels} published labels, not {request.num_labels}"
-        )
+        difference = f"with {entry.num_labels} labels, not {request.num_labels}"
     # LeViT learns a bias for each distance between tokens, so that its weights fit one size.
-    if entry.fixed_size and request.image_size not in (None, entry.image_size):
-        raise BadInputError(
-            f"{entry.name}: is published for {entry.image_size}, not {request.image_size} pixels"
-        )
-    if request.width in (None, 1.0):
-        return entry.hub_id
-    assert request.width is not None
-    if request.width not in entry.checkpoints:
+    elif entry.fixed_size and request.image_size not in (None, entry.image_size):
+        difference = f"for {entry.image_size}, not {request.image_size} pixels"
+    elif width not in {1.0, *entry.checkpoints}:
         widths = ", ".join(map(str, sorted({1.0, *entry.checkpoints})))
-        raise BadInputError(f"{entry.name}: is published in the widths {widths}, not {request.width}")
-    return entry.checkpoints[request.width]
+        difference = f"in the widths {widths}, not {width}"
+    if difference is not None:
+        raise BadInputError(
+            f"{entry.name}: is published {difference}; give weights in a file, or random ones"
+        )
+    return entry.checkpoints.get(width, entry.hub_id)
 
 
 def _weights_file(text: str) -> Path:
-    path = Path(text)
-    if path.is_dir():
-        return path / WEIGHTS
-    if path.suffix != ".safetensors":
+    if os.path.isdir(text):
+        return Path(text) / WEIGHTS
+    if not text.endswith(".safetensors"):
         raise BadInputError(
             f"weights {text[:200]!r}: not auto, pretrained, random, a .safetensors file or its folder"
         )
-    return path
+    return Path(text)
 
 
 def _with_random(model: FolderModel, source: str, request: ModelRequest) -> LoadedModel:

@@ -1,5 +1,6 @@
 """From what the user names to a module, its example inputs and what is known of them."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -52,15 +53,15 @@ def load_model(request: ModelRequest, warn: Callable[[str], None]) -> LoadedMode
 
 
 def _load_hugging_face(name: str, request: ModelRequest, warn: Callable[[str], None]) -> LoadedModel:
-    # A path with a NUL is no path to the system.
-    folder = None if "\0" in name or not name else Path(name)
-    if folder is not None and folder.is_dir():
+    # Not Path.is_dir, which raises for a name that is too long or has a NUL in it.
+    if os.path.isdir(name):
         from lwc.models.hugging_face import load_folder
 
-        return load_folder(folder, request)
-    if folder is not None and folder.suffix in _ADVICE:
-        raise BadInputError(f"model {name[:200]!r}: cannot be read; {_ADVICE[folder.suffix]}")
-    if folder is not None and folder.exists():
+        return load_folder(Path(name), request)
+    suffix = os.path.splitext(name)[1]
+    if suffix in _ADVICE:
+        raise BadInputError(f"model {name[:200]!r}: cannot be read; {_ADVICE[suffix]}")
+    if os.path.exists(name):
         raise BadInputError(f"model {name[:200]!r}: is neither a .pt2 file nor a folder; give one of them")
     if _HUB_ID.fullmatch(name):
         from lwc.models.hugging_face import load_hub_model

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lwc.errors import BadInputError
-from lwc.models.files import one_line, open_regular
+from lwc.files import one_line, open_regular
 
 # What the file may hold, and what it may be resized to: a picture of one row becomes very wide.
 MAX_PIXELS = 64 * 1024 * 1024

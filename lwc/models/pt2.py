@@ -1,5 +1,8 @@
 """A .pt2 file of torch.export.save as a plain module of positional tensors."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,7 +13,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from lwc.errors import BadInputError, UnsupportedError
-from lwc.models.files import one_line
+from lwc.files import one_line
 from lwc.models.names import model_name, unique_identifiers
 from lwc.models.pt2_archive import read_archive, static_sizes
 from lwc.models.pt2_program import build_program
@@ -115,10 +118,21 @@ def _refuse_side_effects(path: Path, graph: fx.Graph) -> None:
                 )
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without torch's own log of a failure, a traceback to the user."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def _check_outputs(path: Path, module: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> int:
     """The number of outputs, after computing all shapes anew: those in the file are a claim only."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _silent():
             result = FakeTensorProp(module, FakeTensorMode(allow_non_fake_inputs=True)).propagate(*inputs)
     except Exception as error:
         raise BadInputError(

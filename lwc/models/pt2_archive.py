@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import torch
 
 from lwc.errors import BadInputError, UnsupportedError
-from lwc.models.files import MAX_JSON_BYTES, one_line, open_regular, parse_json_object
+from lwc.files import MAX_JSON_BYTES, one_line, open_regular, parse_json_object
 
 _MAX_ENTRIES = 20_000
 _MAX_TENSOR_BYTES = 1024**3
@@ -139,7 +139,7 @@ def _tensors(path: Path, entries: _Entries, folder: str, config_name: str) -> di
 
 def _tensor(where: str, meta: Mapping[str, Any], content: bytes) -> torch.Tensor:
     """A dense copy of the tensor that `meta` describes in `content`, every element inside of it."""
-    dtype = _DTYPES.get(meta.get("dtype", 0))
+    dtype = next((dtype for code, dtype in _DTYPES.items() if code == meta.get("dtype")), None)
     if dtype is None:
         raise UnsupportedError(f"{where} is not float32, int32, int64 or bool; convert the model to float32")
     sizes, strides = static_sizes(where, meta.get("sizes")), static_sizes(where, meta.get("strides"))

@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from lwc.errors import BadInputError, LwcError, UnsupportedError
-from lwc.models.files import one_line
+from lwc.files import one_line
 from lwc.models.pt2_archive import Archive
 
 _MAX_NODES = 20_000

@@ -4,6 +4,8 @@ A network as transformers initialises it answers 1e-33 to everything; comparing 
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -21,16 +23,27 @@ def randomize(model: nn.Module, heads: tuple[str, ...], image_size: int, seed: i
     """Give all weights of `model` seeded random values, and calibrate batch norms and logits, in place.
 
     `model`, in eval mode, takes float32 (N, 3, image_size, image_size) and returns logits with the classes on
-    axis 1; `heads` names its layers that compute them. The global random state is neither used nor changed.
+    axis 1; `heads` names its layers that compute them. The global random state stays as it is.
     """
     generator = torch.Generator().manual_seed(seed)
     size = min(image_size, _LARGEST)
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         for module in model.modules():
             _initialize(module, generator)
         batches = [natural_images((_BATCH, 3, size, size), generator) for _ in range(_BATCHES)]
         _calibrate(model, [vary_exposure(batch, generator) for batch in batches])
         _scale_logits(model, heads, natural_images((_TRIALS, 3, image_size, image_size), generator))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The same bits whatever the number of cores; and two threads on busy ones take ten times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _initialize(module: nn.Module, generator: torch.Generator) -> None:

@@ -96,6 +96,4 @@ class ConvView:
     @property
     def arguments(self) -> tuple[object, ...]:
         """The positional arguments that make a node of this view."""
-        return tuple(
-            list(value) if isinstance(value, tuple) else value for value in self.__dict__.values()
-        )
+        return tuple(list(value) if isinstance(value, tuple) else value for value in self.__dict__.values())

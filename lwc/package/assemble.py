@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lwc.errors import ResourceError
+from lwc.errors import ResourceError, UnsupportedError
 from lwc.lower.program import LoweredProgram
 from lwc.models.count import count
 from lwc.models.preprocess import Preprocessing
@@ -64,8 +64,8 @@ class Parts:
         model, lowered = self.model, self.lowered
         return emit.Interface(
             model.name,
-            _tensors(model.input_names, model.input_layouts, [lowered.buffers[i].shape for i in lowered.inputs]),
-            _tensors(model.output_names, model.output_layouts, [lowered.buffers[i].shape for i in lowered.outputs]),
+            _tensors(model.input_names, model.input_layouts, lowered.inputs, lowered),
+            _tensors(model.output_names, model.output_layouts, lowered.outputs, lowered),
             self.threads,
         )
 
@@ -101,12 +101,22 @@ def _describe_values(how: Preprocessing) -> str:
 
 
 def _tensors(
-    names: tuple[str, ...], layouts: tuple[str, ...], shapes: list[tuple[int, ...]]
+    names: tuple[str, ...], layouts: tuple[str, ...], indices: tuple[int, ...], lowered: LoweredProgram
 ) -> tuple[TensorInfo, ...]:
+    if len(names) > emit.MAX_TENSORS:
+        raise UnsupportedError(f"{len(names)} inputs or outputs: a library has at most {emit.MAX_TENSORS}; join some")
     return tuple(
-        TensorInfo(name=name, dtype="float32", shape=shape, layout=layout)
-        for name, layout, shape in zip(names, layouts, shapes, strict=True)
+        _tensor(name, layout, lowered.buffers[index].shape)
+        for name, layout, index in zip(names, layouts, indices, strict=True)
     )
+
+
+def _tensor(name: str, layout: str, shape: tuple[int, ...]) -> TensorInfo:
+    if 0 in shape or len(shape) > emit.MAX_RANK:
+        raise UnsupportedError(
+            f"{name!r} has the shape {shape}: inputs and outputs have elements and at most {emit.MAX_RANK} axes"
+        )
+    return TensorInfo(name=name, dtype="float32", shape=shape, layout=layout)
 
 
 def verify_parts(parts: Parts, seed: int, warn: Callable[[str], None]) -> Verification:

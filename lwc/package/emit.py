@@ -13,6 +13,9 @@ from lwc.lower.memory import aligned
 from lwc.lower.program import Buffer, LoweredProgram
 from lwc.package.manifest import TensorInfo
 
+# Of inputs and of outputs, and their axes: LWC_MAX_TENSORS in runtime/lwc_internal.h, and the header's lwc_tensor_info.
+MAX_TENSORS, MAX_RANK = 64, 8
+
 # DLPack's type codes.
 _TYPE_CODES = {"int": 0, "uint": 1, "float": 2, "bool": 6}
 
@@ -132,5 +135,5 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         # The text is C, not HTML; every value is an identifier or a number that lwc made, or escaped by `header`.
-        autoescape=False,  # noqa: S701
+        autoescape=False,
     )

@@ -1,5 +1,6 @@
 """Running a package's `lwc-run`: on this machine, or under emulation."""
 
+import math
 import platform
 import shutil
 import subprocess
@@ -141,4 +142,10 @@ def _execute(command: list[str], program: Path) -> None:
 
 
 def _read_output(path: Path, info: TensorInfo) -> Array:
-    return np.frombuffer(path.read_bytes(), np.float32).reshape(info.shape)
+    content = path.read_bytes() if path.is_file() else b""
+    wanted = 4 * math.prod(info.shape)
+    if len(content) != wanted:
+        raise VerificationError(
+            f"output {info.name!r}: {len(content)} bytes were written, not the {wanted} bytes that it has"
+        )
+    return np.frombuffer(content, np.float32).reshape(info.shape)

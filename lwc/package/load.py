@@ -5,6 +5,7 @@ import hashlib
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from lwc.files import MAX_JSON_BYTES, parse_json_object, read_regular
 
 Array = NDArray[np.float32]
 _MANIFEST = "manifest.json"
+_MAX_THREADS = 256  # of runtime/lwc_internal.h; ctypes would cut larger numbers to 32 bits
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Context:
         self._model = model
         self._handle = ctypes.c_void_p()
         self._lock = threading.Lock()
+        if not 0 <= threads <= _MAX_THREADS:
+            raise BadInputError(f"{threads} threads: give a number from 0 to {_MAX_THREADS}")
         model._check(model._function("create_context")(model._handle, threads, ctypes.byref(self._handle)))
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:
@@ -80,6 +84,11 @@ class Context:
             if self._handle:
                 self._model._check(self._model._function("destroy_context")(self._handle))
                 self._handle = ctypes.c_void_p()
+
+    def __del__(self) -> None:
+        # A child after fork() has none of the threads: there the library refuses.
+        with suppress(LwcError):
+            self.close()
 
     def __enter__(self) -> "Context":
         return self
@@ -159,8 +168,8 @@ def _read_manifest(path: Path) -> tuple[str, dict[str, dict[str, object]]]:
     if not path.parent.is_dir():
         raise BadInputError(f"{path.parent}: is not a folder; give the one that `lwc compile` wrote")
     value = parse_json_object(read_regular(path, MAX_JSON_BYTES), str(path))
-    name, files = value.get("name"), value.get("files")
-    if value.get("schema_version") != 1 or not isinstance(name, str) or not isinstance(files, dict):
+    name, files, version = value.get("name"), value.get("files"), value.get("schema_version")
+    if version != 1 or isinstance(version, bool) or not isinstance(name, str) or not isinstance(files, dict):
         raise BadInputError(f"{path}: is not a manifest that this lwc reads; compile the package again")
     plain = all(Path(file).name == file and isinstance(entry, dict) for file, entry in files.items())
     if not name.isidentifier() or not plain or f"lib{name}.so" not in files:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lwc.errors import BadInputError, VerificationError
-from lwc.files import read_regular
+from lwc.errors import BadInputError, UnsupportedError, VerificationError
+from lwc.files import one_line, read_regular
 from lwc.package.execute import find_package_runner, run_program
 from lwc.package.manifest import (
     PROGRAM_NAME,
@@ -47,11 +47,30 @@ def run_reference(module: "torch.nn.Module", inputs: Sequence["torch.Tensor"]) -
         with torch.no_grad():
             result = run(*values)
         tensors = result if isinstance(result, tuple | list) else (result,)
-        return tuple(np.ascontiguousarray(tensor.numpy()) for tensor in tensors)
+        # Copies: an output may be an input, or a parameter. `ascontiguousarray` would give a scalar an axis.
+        return tuple(np.array(tensor.detach().numpy(), order="C") for tensor in tensors)
 
     float32 = outputs(module, inputs)
-    double = outputs(deepcopy(module).double(), [value.double() for value in inputs])
+    try:
+        double = outputs(_in_float64(module), [value.double() for value in inputs])
+    except RuntimeError as error:
+        raise UnsupportedError(
+            f"{type(module).__name__}: PyTorch cannot run it in float64, against which lwc verifies"
+            f" ({one_line(error)}); make constants buffers, and leave casts to float32 out"
+        ) from error
     return Reference(double, float32)  # type: ignore[arg-type]
+
+
+def _in_float64(module: "torch.nn.Module") -> "torch.nn.Module":
+    """A copy whose parameters, buffers and other tensors are float64."""
+    import torch
+
+    double = deepcopy(module).double()
+    for part in double.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
+                setattr(part, name, value.double())
+    return double
 
 
 def root_mean_square(values: NDArray[np.generic]) -> float:
@@ -63,7 +82,14 @@ def root_mean_square(values: NDArray[np.generic]) -> float:
 def check_output(
     name: str, actual: NDArray[np.float32] | None, double: NDArray[np.float64], single: NDArray[np.float32]
 ) -> OutputCheck:
-    """The errors of one output; `actual` is None where the library was not run."""
+    """The errors of one output; `actual` is None where the library was not run.
+
+    Raises VerificationError where the library gives NaN or infinity, BadInputError where PyTorch does.
+    """
+    if not (np.isfinite(double).all() and np.isfinite(single).all()):
+        raise BadInputError(f"output {name!r}: PyTorch gives NaN or infinity for the sample; check the weights")
+    if actual is not None and not np.isfinite(actual).all():
+        raise VerificationError(f"output {name!r}: holds NaN or infinity, unlike PyTorch's; please report the model")
     own = root_mean_square(single - double)
     return OutputCheck(
         name=name,
@@ -111,8 +137,9 @@ def _read_sample(package: Path, kind: SampleKind, index: int, info: TensorInfo) 
     path = package / sample_name(kind, index)
     content = io.BytesIO(read_regular(path))
     try:
-        array = np.load(content, allow_pickle=False)
-    except (ValueError, OSError, EOFError):
+        array = np.lib.format.read_array(content, allow_pickle=False)
+    # numpy parses the header as Python source, which raises nearly anything on a damaged one.
+    except Exception:
         raise BadInputError(f"{path}: is not an array in numpy's format; compile the package again") from None
     if array.dtype != np.float32 or array.shape != info.shape:
         raise BadInputError(f"{path}: is {array.dtype} {array.shape}, not float32 {info.shape}; compile it again")

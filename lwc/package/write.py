@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lwc.errors import BadInputError, LwcError, ResourceError
@@ -20,9 +20,12 @@ def check_destination(output: Path) -> None:
             return
         if not output.is_dir():
             raise BadInputError(f"{output}: exists and is not a folder; choose another one with -o")
+        if output.samefile(os.curdir):
+            raise BadInputError(f"{output}: is the current folder; choose another one with -o")
         present = set(os.listdir(output))
-    except OSError as error:
-        raise BadInputError(f"{str(output)[:200]}: {error.strerror}; choose another folder with -o") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInputError(f"{str(output)[:200]!r}: {reason}; choose another folder with -o") from None
     if not present:
         return
     foreign = sorted(present - _own_files(output))
@@ -47,17 +50,34 @@ def package_folder(output: Path) -> Iterator[Path]:
     Raises BadInputError where it cannot be made, or where `output` must not be replaced.
     """
     check_destination(output)
-    parent = output.resolve().parent
+    # The block may change the current folder.
+    output = output.parent.resolve() / output.name
+    made = [folder for folder in output.parents if not folder.exists()]
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.partial-", dir=parent))
-    except OSError as error:
-        raise BadInputError(f"{parent}: cannot be written ({error.strerror}); choose another folder with -o") from None
+        partial = _make_partial(output)
+        try:
+            yield partial
+            _replace(partial, output)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _make_partial(output: Path) -> Path:
     try:
-        yield partial
-        _replace(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        # Too long a name shows only once its folder exists.
+        check_destination(output)
+        return Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.partial-", dir=output.parent))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInputError(
+            f"{output.parent}: cannot be written ({reason}); choose another folder with -o"
+        ) from None
 
 
 def _replace(partial: Path, output: Path) -> None:
