@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import tvm
-from tvm import relax, te, tirx, topi
+from tvm import relax, s_tir, te, tirx, topi
 from tvm.ir.expr import GenericConst as TensorConstant
 from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
@@ -17,6 +17,7 @@ __all__ = [
     "Schedule",
     "ScheduleError",
     "TensorConstant",
+    "borrowed_bytes",
     "build_object",
     "from_exported_program",
     "importer_operators",
@@ -58,6 +59,22 @@ def build_object(functions: dict[str, tirx.PrimFunc], target: Target) -> bytes:
         path = Path(folder) / "kernels.o"
         library.write_to_file(str(path), "o")
         return path.read_bytes()
+
+
+def borrowed_bytes(function: tirx.PrimFunc) -> int:
+    """How much memory a thread that runs a scheduled function allocates beside its stack, at most."""
+    lowering = tvm.transform.Sequential(
+        [
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.CompactBufferAllocation(),
+            s_tir.transform.LowerOpaqueBlock(),
+        ]
+    )
+    lowered = lowering(tvm.IRModule({"main": function}))["main"]
+    scopes = s_tir.analysis.calculate_allocated_bytes(lowered)["main"]
+    return int(scopes.get("global", 0))
 
 
 def importer_operators() -> frozenset[str]:

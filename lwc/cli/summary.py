@@ -35,10 +35,15 @@ def _facts(result: CompileResult, seconds: float) -> Iterator[tuple[str, str]]:
     yield "MACs", short_count(manifest.macs)
     yield "package size", short_bytes(_package_bytes(manifest))
     yield "library size", short_bytes(manifest.files[manifest.library].bytes)
-    yield "memory", f"{short_bytes(manifest.memory_bytes)} a context, beside the library"
+    yield "memory", _memory(manifest)
     for check in manifest.verification.outputs:
         yield "verification", _check(check, manifest.verification.how)
     yield "time", short_seconds(seconds)
+
+
+def _memory(manifest: Manifest) -> str:
+    context, thread = short_bytes(manifest.memory_bytes), short_bytes(manifest.thread_bytes)
+    return f"{context} a context and at most {thread} a thread, beside the library"
 
 
 def _weights(manifest: Manifest) -> str:
@@ -80,6 +85,7 @@ def _document(result: CompileResult, seconds: float) -> dict[str, object]:
         "package_bytes": _package_bytes(manifest),
         "library_bytes": manifest.files[manifest.library].bytes,
         "memory_bytes": manifest.memory_bytes,
+        "thread_bytes": manifest.thread_bytes,
         "verification": manifest.verification.model_dump(mode="json"),
         "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
         "total_seconds": round(seconds, 3),

@@ -11,7 +11,7 @@ from lwc.lower.relax_import import import_program
 from lwc.lower.relax_lower import lower_relax
 from lwc.targets.target import Target
 from lwc.trace import Program
-from lwc.tvm_api import te, tirx
+from lwc.tvm_api import borrowed_bytes, te, tirx
 
 
 def lower(program: Program, target: Target) -> LoweredProgram:
@@ -78,7 +78,8 @@ def _assemble(calls: CallList, kernels: dict[str, tirx.PrimFunc]) -> LoweredProg
         KernelCall(f"__tvm_ffi_{call.function}", tuple(map(index, (*call.reads, *call.writes))))
         for call in calls.calls
     )
-    return LoweredProgram(tuple(table), kernel_calls, inputs, outputs, weights, arena_bytes, kernels)
+    thread_bytes = max(map(borrowed_bytes, kernels.values()), default=0)
+    return LoweredProgram(tuple(table), kernel_calls, inputs, outputs, weights, arena_bytes, thread_bytes, kernels)
 
 
 def _place_weights(calls: CallList, places: dict[int, tuple[Space, int]]) -> bytes:

@@ -70,14 +70,14 @@ class Parts:
         )
 
     @property
-    def memory_bytes(self) -> int:
+    def memory(self) -> emit.Memory:
         """What a context allocates."""
-        return emit.context_bytes(self.lowered, self.interface)
+        return emit.memory_of(self.lowered, self.interface)
 
     def write_header(self) -> None:
         """Write NAME.h into `scratch`."""
         title = f"{self.model.name}, compiled by lwc {version('lwc')} for {self.target.name}"
-        text = emit.header(self.interface, title, self._notes(), self.memory_bytes)
+        text = emit.header(self.interface, title, self._notes(), self.memory)
         (self.scratch / f"{self.model.name}.h").write_text(text)
 
     def program_source(self) -> str:
@@ -178,7 +178,8 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
         macs=counts.macs,
         parameters=counts.parameters,
         weights_bytes=len(parts.lowered.weights),
-        memory_bytes=parts.memory_bytes,
+        memory_bytes=parts.memory.context,
+        thread_bytes=parts.memory.thread,
         threads=parts.threads,
         verification=verification,
         files={path.name: hash_file(path) for path in sorted(folder.iterdir())},

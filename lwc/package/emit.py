@@ -30,18 +30,27 @@ class Interface:
     threads: int
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one context allocates, and that its first run adds for each thread, at most."""
+
+    context: int
+    thread: int
+
+
 def tensor_bytes(info: TensorInfo) -> int:
     """The size in bytes of a tensor of float32."""
     return 4 * math.prod(info.shape)
 
 
-def context_bytes(lowered: LoweredProgram, interface: Interface) -> int:
-    """What one context allocates: the arena, and an aligned copy of each input and output."""
+def memory_of(lowered: LoweredProgram, interface: Interface) -> Memory:
+    """The memory that a context needs: the arena, and an aligned copy of each input and output."""
     ports = (*interface.inputs, *interface.outputs)
-    return aligned(lowered.arena_bytes) + sum(aligned(tensor_bytes(port)) for port in ports)
+    copies = sum(aligned(tensor_bytes(port)) for port in ports)
+    return Memory(aligned(lowered.arena_bytes) + copies, lowered.thread_bytes)
 
 
-def header(interface: Interface, title: str, notes: Iterable[str], memory_bytes: int) -> str:
+def header(interface: Interface, title: str, notes: Iterable[str], memory: Memory) -> str:
     """NAME.h; `notes` are lines of text on the model, its inputs and its outputs."""
     return _render(
         "model.h",
@@ -49,7 +58,7 @@ def header(interface: Interface, title: str, notes: Iterable[str], memory_bytes:
         title=title,
         notes=tuple(notes),
         threads=interface.threads,
-        memory_bytes=memory_bytes,
+        memory=memory,
     )
 
 

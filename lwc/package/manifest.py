@@ -85,7 +85,8 @@ class Manifest(Frozen):
 
     `macs` and `parameters` are of the model at its batch size; `weights_bytes` is the size of the constants in the
     library: parameters as the kernels want them, and tables computed from them; `memory_bytes` is what one context
-    allocates before its first run; `threads` 0 leaves the choice to the device.
+    allocates, and `thread_bytes` what its first run adds for each thread, at most; `threads` 0 leaves the choice
+    to the device.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -103,6 +104,7 @@ class Manifest(Frozen):
     parameters: Count
     weights_bytes: Count
     memory_bytes: Count
+    thread_bytes: Count
     threads: Count
     verification: Verification
     files: dict[str, FileInfo]

@@ -101,6 +101,7 @@ def make_manifest(
         parameters=4_231_976,
         weights_bytes=16_927_904,
         memory_bytes=2048,
+        thread_bytes=260_352,
         threads=0,
         verification=Verification(
             how="qemu",

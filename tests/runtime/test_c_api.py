@@ -30,7 +30,7 @@ def compiler() -> str:
 
 def build(compiler: str, folder: Path, *options: str) -> Path:
     interface = emit.Interface("affine", (tensor("x"),), (tensor("z"),), threads=2)
-    (folder / "affine.h").write_text(emit.header(interface, "affine", ["A test."], memory_bytes=768))
+    (folder / "affine.h").write_text(emit.header(interface, "affine", ["A test."], emit.Memory(768, 256)))
     program = folder / "api_test"
     definitions = ('-DLWC_HEADER="affine.h"', "-DLWC_PREFIX=affine_", f"-I{folder}", f"-I{RUNTIME}")
     sources = [*(RUNTIME / source for source in SOURCES), HERE / "affine.c", HERE / "api_test.c"]
