@@ -3,8 +3,8 @@
     Given:   y = conv2d(x)                          NCHW -> NCHW
     Result:  y = to_nchw(conv2d(to_nhwc(x)))        NHWC -> NHWC
 
-The transposes are then moved down through what does not care (see layout_rules.py) and cancel in pairs. The one that
-would turn the graph's input is left out: the first convolution reads NCHW.
+The transposes are then moved down through what does not care (see layout_rules.py) and cancel in pairs.
+The one that would turn the graph's input is left out: the first convolution reads NCHW.
 
     Given:   y = conv2d(to_nhwc(x))                 NHWC -> NHWC
     Result:  y = conv2d(x)                          NCHW -> NHWC
@@ -65,5 +65,3 @@ def _read_input_as_it_is(node: fx.Node) -> None:
     if shape_of(view.weight)[2:] == (1, 1) or shape_of(source)[1] > 4:
         return
     node.args = replace(view, x=source, input_layout="NCHW").arguments  # type: ignore[assignment]
-
-

@@ -1,7 +1,7 @@
 """Fold an inference batch norm into the convolution or linear layer before it.
 
-    Given:   y = bn(op(x, W, b))          op = conv2d or linear, reshapes in between allowed
-    Result:  y = op(x, W s, (b - mean) s + beta),    s = gamma / sqrt(var + eps), by output channel
+Given:   y = bn(op(x, W, b))          op = conv2d or linear, reshapes in between allowed
+Result:  y = op(x, W s, (b - mean) s + beta),    s = gamma / sqrt(var + eps), by output channel
 """
 
 import operator
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from lwc.graph import add_constant, aten, calls, constant, shape_of, through_reshapes
+from lwc.graph import add_constant, aten, calls, constant, has_other_users, shape_of, through_reshapes
 from lwc.ops import ConvView, LinearView
 from lwc.ops.view import named_arguments
 from lwc.pipeline import Pass, PassResult, Refusal
@@ -62,17 +62,24 @@ def scale_and_shift(module: fx.GraphModule, norm: fx.Node) -> tuple[torch.Tensor
     return scale, beta - mean.double() * scale
 
 
+def reads_statistics(norm: fx.Node) -> bool:
+    """Whether anything reads more of a batch norm than its first result."""
+    return any(user.target is not operator.getitem or user.args[1] != 0 for user in norm.users)
+
+
 def _refuse(module: fx.GraphModule, producer: fx.Node, norm: fx.Node) -> str | None:
     view: ConvView | LinearView = (
         ConvView.of(producer) if producer.target is _CONV2D else LinearView.of(producer)
     )
     first: Any = norm.args[0]
-    if len(producer.users) != 1 or len(first.users) != 1:
+    if has_other_users(producer, norm):
         return "the layer before it has another user"
     if (view.activation, view.minimum, view.maximum) != ("identity", None, None):
         return "an activation stands between"
-    if any(user.target is not operator.getitem or user.args[1] != 0 for user in norm.users):
+    if reads_statistics(norm):
         return "its statistics are read"
+    if isinstance(view, ConvView) and view.output_layout != "NCHW":
+        return "the convolution writes NHWC"
     if first is not producer and not _same_channel_axis(producer, first):
         return "a reshape between them moves the channel axis"
     if producer.target is _LINEAR and len(shape_of(first)) != 2:

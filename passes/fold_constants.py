@@ -1,10 +1,9 @@
 """Compute what depends on no input, once, at compile time.
 
-    Given:   y = f(c1, c2)      c1, c2 constants
-    Result:  y = c              c = f(c1, c2)
+Given:   y = f(c1, c2)      c1, c2 constants
+Result:  y = c              c = f(c1, c2)
 """
 
-import operator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,17 +28,27 @@ class FoldConstants(Pass):
         values: dict[fx.Node, Any] = {}
         refusals = []
         for node in module.graph.nodes:
-            if node.op == "get_attr":
-                values[node] = constant(module, node)
+            value = constant(module, node)
+            if value is not None:
+                values[node] = value
             if node.op != "call_function" or not all(n in values for n in node.all_input_nodes):
                 continue
-            if not _fits(node.meta.get("val"), self.max_elements):
-                refusals.append(Refusal(node.name, f"its value has more than {self.max_elements} elements"))
+            reason = self._refuse(node)
+            if reason is not None:
+                refusals.append(Refusal(node.name, reason))
                 continue
             values[node] = _evaluate(node, values)
-        folded = [node for node in values if node.op == "call_function"]
+        # From the end, so that what only other constants read has no reader left and goes.
+        folded = [node for node in reversed(values) if node.op == "call_function"]
         count = sum(_replace(module, node, values[node]) for node in folded)
         return PassResult(count, tuple(refusals))
+
+    def _refuse(self, node: fx.Node) -> str | None:
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            return "it is random"
+        if not _fits(node.meta.get("val"), self.max_elements):
+            return f"its value has more than {self.max_elements} elements"
+        return None
 
 
 def _fits(value: Any, limit: int) -> bool:
@@ -55,13 +64,12 @@ def _evaluate(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
 
 
 def _replace(module: fx.GraphModule, node: fx.Node, value: Any) -> bool:
-    """Replace a node that something outside the constants still reads; tells whether it did."""
-    if not isinstance(value, torch.Tensor) or node.target is operator.getitem and not node.users:
-        return False
+    """Replace a tensor that something reads, and erase its node; tells whether it replaced."""
+    replaced = bool(node.users) and isinstance(value, torch.Tensor)
+    if replaced:
+        with module.graph.inserting_before(node):
+            replacement = add_constant(module, f"folded_{node.name}", value)
+        node.replace_all_uses_with(replacement)
     if not node.users:
-        return False
-    with module.graph.inserting_before(node):
-        replacement = add_constant(module, f"folded_{node.name}", value)
-    node.replace_all_uses_with(replacement)
-    module.graph.erase_node(node)
-    return True
+        module.graph.erase_node(node)
+    return replaced

@@ -1,7 +1,7 @@
 """Zero padding joins the convolution that reads it.
 
-    Given:   y = conv2d(pad(x, (l, r, t, b), 0), padding=(t', b', l', r'))
-    Result:  y = conv2d(x, padding=(t + t', b + b', l + l', r + r'))
+Given:   y = conv2d(pad(x, (l, r, t, b), 0), padding=(t', b', l', r'))
+Result:  y = conv2d(x, padding=(t + t', b + b', l + l', r + r'))
 """
 
 from dataclasses import dataclass, replace
@@ -30,19 +30,23 @@ class FoldPadding(Pass):
         """See the module's docstring."""
         count, refusals = 0, []
         for node in calls(program.module.graph, torch.ops.lwc.conv2d.default):
-            view = ConvView.of(node)
-            if view.x.target not in _PADS:
-                continue
-            reason = _refuse(view.x, view)
-            if reason is not None:
-                refusals.append(Refusal(node.name, reason))
-                continue
-            left, right, top, bottom = (*_amounts(view.x), 0, 0)[:4]
-            padding = tuple(a + b for a, b in zip(view.padding, (top, bottom, left, right), strict=True))
-            source: Any = view.x.args[0]
-            node.args = replace(view, x=source, padding=padding).arguments  # type: ignore[arg-type, assignment]
-            count += 1
+            # One padding may read another.
+            while (view := ConvView.of(node)).x.target in _PADS:
+                reason = _refuse(view.x, view)
+                if reason is not None:
+                    refusals.append(Refusal(node.name, reason))
+                    break
+                node.args = _absorb(view).arguments  # type: ignore[assignment]
+                count += 1
         return PassResult(count, tuple(refusals))
+
+
+def _absorb(view: ConvView) -> ConvView:
+    left, right, top, bottom = (*_amounts(view.x), 0, 0, 0, 0)[:4]
+    own = view.padding
+    padding = (own[0] + top, own[1] + bottom, own[2] + left, own[3] + right)
+    source: Any = view.x.args[0]
+    return replace(view, x=source, padding=padding)
 
 
 def _amounts(pad: fx.Node) -> tuple[int, ...]:
@@ -58,7 +62,7 @@ def _refuse(pad: fx.Node, view: ConvView) -> str | None:
     amounts = _amounts(pad)
     if len(amounts) > 4 and any(amounts[4:]):
         return "the padding reaches the channel or the batch axis"
-    if min(amounts) < 0:
+    if min(amounts, default=0) < 0:
         return "the padding is negative: it crops"
     if view.input_layout != "NCHW":
         return "the convolution reads NHWC"

@@ -1,7 +1,7 @@
 """An activation joins the convolution or linear layer that alone feeds it.
 
-    Given:   y = act(op(x, W, b))         op = conv2d or linear, reshapes in between allowed
-    Result:  y = op(x, W, b, activation=act)
+Given:   y = act(op(x, W, b))         op = conv2d or linear, reshapes in between allowed
+Result:  y = op(x, W, b, activation=act)
 """
 
 from dataclasses import dataclass, replace
@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from lwc.graph import aten, calls, through_reshapes
+from lwc.graph import aten, calls, has_other_users, through_reshapes
 from lwc.ops import ConvView, LinearView
 from lwc.ops.view import named_arguments
 from lwc.pipeline import Pass, PassResult, Refusal
 from lwc.trace import Program
 
 _CONV2D, _LINEAR = torch.ops.lwc.conv2d.default, torch.ops.lwc.linear.default
-_CURVES = {
+_CURVES: dict[Any, str] = {
     aten.silu.default: "silu",
     aten.hardswish.default: "hardswish",
     aten.hardsigmoid.default: "hardsigmoid",
@@ -25,7 +25,15 @@ _CURVES = {
     aten.gelu.default: "gelu",
     aten.tanh.default: "tanh",
 }
-_CLAMPS = (aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default)
+# The names of their bounds.
+_CLAMPS: dict[Any, tuple[str, str]] = {
+    aten.relu.default: ("", ""),
+    aten.relu6.default: ("", ""),
+    aten.hardtanh.default: ("min_val", "max_val"),
+    aten.clamp.default: ("min", "max"),
+    aten.clamp_min.default: ("min", ""),
+    aten.clamp_max.default: ("", "max"),
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class FuseActivation(Pass):
                 refusals.append(Refusal(node.name, reason))
                 continue
             minimum, maximum = _bounds(node)
-            curve = _CURVES.get(node.target, view.activation)  # type: ignore[arg-type]
+            curve = _CURVES.get(node.target, view.activation)
             producer.args = replace(view, activation=curve, minimum=minimum, maximum=maximum).arguments
             node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
             program.module.graph.erase_node(node)
@@ -63,8 +71,7 @@ def _bounds(node: fx.Node) -> tuple[float | None, float | None]:
         return 0.0, None
     if node.target is aten.relu6.default:
         return 0.0, 6.0
-    names = {aten.hardtanh.default: ("min_val", "max_val"), aten.clamp.default: ("min", "max")}
-    low, high = names.get(node.target, ("", ""))  # type: ignore[call-overload]
+    low, high = _CLAMPS.get(node.target, ("", ""))
     return _number(values.get(low)), _number(values.get(high))
 
 
@@ -73,8 +80,7 @@ def _number(value: Any) -> float | None:
 
 
 def _refuse(node: fx.Node, producer: fx.Node, view: Any) -> str | None:
-    first: Any = node.args[0]
-    if len(producer.users) != 1 or len(first.users) != 1:
+    if has_other_users(producer, node):
         return "the layer before it has another user"
     if (view.minimum, view.maximum) != (None, None):
         return "the layer before it clamps already"

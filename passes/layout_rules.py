@@ -1,4 +1,4 @@
-"""How a transpose from NHWC to NCHW moves down through the operators that do not care, until it meets its inverse."""
+"""A transpose from NHWC to NCHW moves down through operators that do not care, until it meets its inverse."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from torch import fx
 
 from lwc.graph import RESHAPES, add_constant, aten, constant, shape_of
+from lwc.ops.view import named_arguments
 
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
@@ -19,8 +20,11 @@ _ELEMENTWISE = {
     aten.maximum.default,
     aten.minimum.default,
     aten.relu.default,
+    aten.relu6.default,
     aten.hardtanh.default,
     aten.clamp.default,
+    aten.clamp_min.default,
+    aten.clamp_max.default,
     aten.silu.default,
     aten.sigmoid.default,
     aten.hardswish.default,
@@ -28,9 +32,17 @@ _ELEMENTWISE = {
     aten.gelu.default,
     aten.tanh.default,
     aten.leaky_relu.default,
+    aten.elu.default,
+    aten.mish.default,
+    aten.pow.Tensor_Scalar,
+    aten.square.default,
     aten.neg.default,
+    aten.abs.default,
     aten.exp.default,
+    aten.log.default,
     aten.sqrt.default,
+    aten.rsqrt.default,
+    aten._to_copy.default,
 }
 
 
@@ -74,12 +86,15 @@ def _cancel(module: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _elementwise(module: fx.GraphModule, node: fx.Node) -> bool:
-    """f(to_nchw(a), to_nchw(b)) = to_nchw(f(a, b)); constants by channel are reshaped."""
+    """f(to_nchw(a), to_nchw(b)) = to_nchw(f(a, b)), constants turned.
+
+    Each operand has four axes or none, so what broadcasts in NCHW broadcasts in NHWC.
+    """
     if node.target not in _ELEMENTWISE or len(shape_of(node)) != 4:
         return False
     if not any(is_permute(argument, TO_NCHW) for argument in node.args):
         return False
-    if any(isinstance(a, fx.Node) and not _turnable(module, node, a) for a in node.args):
+    if any(isinstance(a, fx.Node) and not _turnable(module, a) for a in node.args):
         return False
     with module.graph.inserting_before(node):
         arguments = tuple(_turn(module, a) if isinstance(a, fx.Node) else a for a in node.args)
@@ -87,11 +102,8 @@ def _elementwise(module: fx.GraphModule, node: fx.Node) -> bool:
     return True
 
 
-def _turnable(module: fx.GraphModule, node: fx.Node, argument: fx.Node) -> bool:
-    if is_permute(argument, TO_NCHW):
-        return shape_of(argument) == shape_of(node)
-    value = constant(module, argument)
-    return value is not None and (value.dim() == 0 or value.numel() == max(value.shape[-3:-2], default=1))
+def _turnable(module: fx.GraphModule, argument: fx.Node) -> bool:
+    return is_permute(argument, TO_NCHW) or constant(module, argument) is not None
 
 
 def _turn(module: fx.GraphModule, argument: fx.Node) -> Any:
@@ -99,7 +111,10 @@ def _turn(module: fx.GraphModule, argument: fx.Node) -> Any:
         return argument.args[0]
     value = constant(module, argument)
     assert value is not None
-    return argument if value.dim() == 0 else add_constant(module, f"{argument.target}_nhwc", value.reshape(-1))
+    if value.numel() == 1 and value.dim() < 4:
+        return argument
+    turned = value.reshape((1,) * (4 - value.dim()) + value.shape).permute(TO_NHWC)
+    return add_constant(module, f"{argument.target}_nhwc", turned)
 
 
 def _concatenate(module: fx.GraphModule, node: fx.Node) -> bool:
@@ -122,19 +137,24 @@ def _average(module: fx.GraphModule, node: fx.Node) -> bool:
     source: Any = node.args[0] if node.args else None
     if not is_permute(source, TO_NCHW):
         return False
-    pooled = node.target is aten.adaptive_avg_pool2d.default and list(node.args[1]) == [1, 1]  # type: ignore[arg-type]
-    mean = node.target is aten.mean.dim and {a % 4 for a in node.args[1]} == {2, 3}  # type: ignore[union-attr, operator]
-    if not pooled and not mean:
+    if node.target is aten.adaptive_avg_pool2d.default:
+        values: dict[str, Any] = {"dim": (2, 3) if list(node.args[1]) == [1, 1] else (), "keepdim": True}  # type: ignore[arg-type]
+    elif node.target is aten.mean.dim:
+        values = named_arguments(node)
+    else:
         return False
-    keep = pooled or (bool(node.args[2]) if len(node.args) > 2 else bool(node.kwargs.get("keepdim", False)))
-    arguments = (source.args[0], [1, 2], keep)
+    if {axis % 4 for axis in values["dim"] or ()} != {2, 3}:
+        return False
     with module.graph.inserting_before(node):
-        if keep:
-            _replace(module.graph, node, aten.mean.dim, arguments)
-        else:
-            made = module.graph.call_function(aten.mean.dim, arguments)
-            made.meta = dict(node.meta)
-            node.replace_all_uses_with(made)
+        made = module.graph.call_function(aten.mean.dim, (source.args[0], [1, 2], values["keepdim"]))
+        made.meta = dict(node.meta)
+        if values.get("dtype") is not None:
+            made.kwargs = {"dtype": values["dtype"]}
+        result = made
+        if values["keepdim"]:
+            made.meta["val"] = node.meta["val"].permute(TO_NHWC)
+            result = permute(module.graph, made, TO_NCHW)
+    node.replace_all_uses_with(result)
     return True
 
 

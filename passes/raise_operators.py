@@ -1,10 +1,10 @@
 """ATen's convolution and linear layer as lwc's, which have room for padding, layout and activation.
 
-    Given:   y = aten.conv2d(x, W, b, stride, padding, dilation, groups)
-    Result:  y = lwc.conv2d(x, W, b, stride, (p0, p0, p1, p1), dilation, groups, identity, NCHW -> NCHW)
+Given:   y = aten.conv2d(x, W, b, stride, padding, dilation, groups)
+Result:  y = lwc.conv2d(x, W, b, stride, (p0, p0, p1, p1), dilation, groups, identity, NCHW -> NCHW)
 
-    Given:   y = aten.linear(x, W, b)  or  y = aten.addmm(b, x, W^T)
-    Result:  y = lwc.linear(x, W, b, identity)
+Given:   y = aten.linear(x, W, b)
+Result:  y = lwc.linear(x, W, b, identity)
 """
 
 from dataclasses import dataclass

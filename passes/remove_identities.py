@@ -1,7 +1,7 @@
 """Remove what changes neither values nor shape: dropout in evaluation, copies, reshapes to the same shape.
 
-    Given:   y = clone(dropout(view(x, shape of x)))
-    Result:  y = x
+Given:   y = clone(dropout(view(x, shape of x)))
+Result:  y = x
 """
 
 from dataclasses import dataclass

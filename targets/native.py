@@ -13,7 +13,7 @@ from lwc.targets.target import Target
 _LEVELS = {
     "x86_64": (x86_64_v4_vnni.TARGET, x86_64_v4.TARGET, x86_64_v3.TARGET),
     "aarch64": (
-        replace(cortex_a76.TARGET, cpu="generic"),
+        replace(cortex_a76.TARGET, name="arm64 with dot product", cpu="generic"),
         arm64.TARGET,
     ),
 }
@@ -40,7 +40,8 @@ def native_target() -> Target:
     machine = platform.machine().replace("arm64", "aarch64")
     if platform.system() != "Linux" or machine not in _LEVELS:
         raise UnsupportedError(
-            f"target 'native': {platform.system()} on {machine} is not supported; name a target (see `lwc targets`)"
+            f"target 'native': {platform.system()} on {machine} is not supported; "
+            "name a target (see `lwc targets`)"
         )
     features = cpu_features()
     for level in _LEVELS[machine]:
@@ -53,8 +54,9 @@ def native_target() -> Target:
                 l1_bytes=_cache_bytes(1) or level.l1_bytes,
                 l2_bytes=_cache_bytes(2) or level.l2_bytes,
             )
+    needed = " and ".join(name for name in ("avx2", "fma", "asimd") if name in level.cpu_features)
     raise UnsupportedError(
-        "target 'native': this processor has no AVX2 and FMA; name a target for another machine (see `lwc targets`)"
+        f"target 'native': /proc/cpuinfo does not show {needed}; name a target (see `lwc targets`)"
     )
 
 

@@ -1,4 +1,4 @@
-"""From the text of `--target` to a Target: a name of the table, `native`, or `triple=...,cpu=...,features=...`."""
+"""From the text of `--target` to a Target: a name, `native`, or `triple=...,cpu=...,features=...`."""
 
 import difflib
 from importlib import import_module
@@ -6,6 +6,7 @@ from importlib import import_module
 from lwc.errors import BadInputError, UnsupportedError, UsageError
 from lwc.targets.native import native_target
 from lwc.targets.target import Target
+from lwc.targets.x86_64_v4 import FULL_WIDTH
 
 # name -> module, imported when asked for.
 TARGETS = {
@@ -18,20 +19,20 @@ TARGETS = {
     "neoverse-n1": "lwc.targets.neoverse_n1",
 }
 
-# LLVM feature -> (the name in /proc/cpuinfo, or None where the base level implies it).
+# Architecture -> LLVM feature -> the name in /proc/cpuinfo.
 _CPUINFO_NAMES = {
-    "avx2": "avx2",
-    "fma": "fma",
-    "bmi2": "bmi2",
-    "avx512f": "avx512f",
-    "avx512bw": "avx512bw",
-    "avx512cd": "avx512cd",
-    "avx512dq": "avx512dq",
-    "avx512vl": "avx512vl",
-    "avx512vnni": "avx512_vnni",
-    "neon": "asimd",
-    "dotprod": "asimddp",
-    "i8mm": "i8mm",
+    "x86_64": {
+        "avx2": "avx2",
+        "fma": "fma",
+        "bmi2": "bmi2",
+        "avx512f": "avx512f",
+        "avx512bw": "avx512bw",
+        "avx512cd": "avx512cd",
+        "avx512dq": "avx512dq",
+        "avx512vl": "avx512vl",
+        "avx512vnni": "avx512_vnni",
+    },
+    "aarch64": {"neon": "asimd", "dotprod": "asimddp", "i8mm": "i8mm"},
 }
 
 
@@ -63,19 +64,21 @@ def _custom_target(text: str) -> Target:
     fields = _parse_fields(text)
     triple = fields.get("triple", "")
     architecture = triple.split("-")[0]
-    if architecture not in ("x86_64", "aarch64"):
+    if architecture not in _CPUINFO_NAMES:
         raise UnsupportedError(
             f"target {text!r}: triple {triple!r} is not supported; use x86_64-linux-gnu or aarch64-linux-gnu"
         )
-    if "linux" not in triple:
-        raise UnsupportedError(f"target {text!r}: only Linux is supported; use {architecture}-linux-gnu")
-    features = tuple(f if f[0] in "+-" else f"+{f}" for f in fields.get("features", "").split("+") if f)
-    names = {feature[1:] for feature in features if feature[0] == "+"}
-    unknown = names - set(_CPUINFO_NAMES)
-    if unknown:
-        raise UsageError(
-            f"target {text!r}: feature {sorted(unknown)[0]!r} is unknown; choose from {', '.join(_CPUINFO_NAMES)}"
+    if triple.split("-")[-2:] != ["linux", "gnu"]:
+        raise UnsupportedError(
+            f"target {text!r}: only Linux with glibc is supported; use {architecture}-linux-gnu"
         )
+    known = _CPUINFO_NAMES[architecture]
+    names = {name for name in fields.get("features", "").split("+") if name}
+    for name in sorted(names - set(known)):
+        raise UsageError(f"target {text!r}: feature {name!r} is unknown; choose from {', '.join(known)}")
+    if any(name.startswith("avx512") for name in names):
+        # All the others build on it.
+        names |= {"avx512f"}
     return _with_capabilities(text, architecture, fields.get("cpu", "generic"), names)
 
 
@@ -101,14 +104,15 @@ def _with_capabilities(text: str, architecture: str, cpu: str, names: set[str]) 
         raise BadInputError(
             f"target {text!r}: lwc needs AVX2 and FMA on x86-64; add features=avx2+fma or more"
         )
-    features = tuple(f"+{name}" for name in sorted(names)) + (("-prefer-256-bit",) if wide else ())
+    cpuinfo = _CPUINFO_NAMES[architecture]
+    features = tuple(f"+{name}" for name in sorted(names)) + ((FULL_WIDTH,) if wide else ())
     return Target(
         name=text,
         description="given on the command line",
         triple=f"{architecture}-linux-gnu",
         cpu="x86-64" if x86 and cpu == "generic" else cpu,
         features=features if x86 else ("+neon", *(f for f in features if f != "+neon")),
-        cpu_features=tuple(sorted({_CPUINFO_NAMES[n] for n in names} | (set() if x86 else {"asimd"}))),
+        cpu_features=tuple(sorted({cpuinfo[n] for n in names} | (set() if x86 else {"asimd"}))),
         vector_bits=512 if wide else 256 if x86 else 128,
         vector_registers=16 if x86 and not wide else 32,
         int8_dot=bool(names & {"dotprod", "avx512vnni"}),

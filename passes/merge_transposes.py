@@ -1,0 +1,111 @@
+"""A chain of reshapes and transposes becomes one transpose at most, or a reshape alone.
+
+    Given:   y = reshape(transpose(reshape(transpose(reshape(x)))))
+    Result:  y = reshape(permute(reshape(x)))
+
+The chain is run on the numbers of x's elements. The numbers in their new order, read as the digits of a
+mixed radix, tell the axes of the one permutation that gives the same order.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import fx
+
+from lwc.graph import RESHAPES, aten, shape_of
+from lwc.passes.layout_rules import permute
+from lwc.pipeline import Pass, PassResult
+from lwc.trace import Program
+
+_TRANSPOSES = (aten.permute.default, aten.transpose.int, aten.t.default)
+_MOVES = (*RESHAPES, *_TRANSPOSES, aten.squeeze.dim, aten.squeeze.dims, aten.unsqueeze.default)
+
+
+@dataclass(frozen=True)
+class MergeTransposes(Pass):
+    """Reshapes and transposes in a row become one transpose at most."""
+
+    name: ClassVar[str] = "merge-transposes"
+
+    def run(self, program: Program) -> PassResult:
+        """See the module's docstring."""
+        graph = program.module.graph
+        return PassResult(sum(_merge(graph, node) for node in list(graph.nodes) if _ends_chain(node)))
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """A tensor's elements as axes of these extents, and a permutation of them."""
+
+    extents: list[int]
+    order: list[int]
+
+    @property
+    def transposes(self) -> bool:
+        """Whether the permutation moves anything."""
+        return self.order != sorted(self.order)
+
+    def element_order(self) -> torch.Tensor:
+        """Which element lies where after the permutation."""
+        return torch.arange(math.prod(self.extents)).reshape(self.extents).permute(self.order).flatten()
+
+
+def _moves(node: Any) -> bool:
+    return isinstance(node, fx.Node) and node.target in _MOVES
+
+
+def _ends_chain(node: fx.Node) -> bool:
+    return _moves(node) and not (len(node.users) == 1 and _moves(next(iter(node.users))))
+
+
+def _merge(graph: fx.Graph, last: fx.Node) -> bool:
+    """Rewrite the chain that ends in `last` if that saves a transpose; whether it did."""
+    chain = [last]
+    while _moves(chain[0].args[0]) and len(chain[0].args[0].users) == 1:  # type: ignore[union-attr]
+        chain.insert(0, chain[0].args[0])  # type: ignore[arg-type]
+    source: Any = chain[0].args[0]
+    axes = _axes(_element_order(chain, shape_of(source)))
+    if axes is None or sum(node.target in _TRANSPOSES for node in chain) <= axes.transposes:
+        return False
+    with graph.inserting_before(last):
+        y = source
+        if axes.transposes:
+            y = permute(graph, _reshape(graph, y, axes.extents), tuple(axes.order))
+        y = _reshape(graph, y, list(shape_of(last)))
+    last.replace_all_uses_with(y)
+    return True
+
+
+def _reshape(graph: fx.Graph, x: fx.Node, shape: list[int]) -> fx.Node:
+    if list(shape_of(x)) == shape:
+        return x
+    y = graph.call_function(aten.reshape.default, (x, shape))
+    y.meta["val"] = x.meta["val"].reshape(shape)
+    return y
+
+
+def _element_order(chain: list[fx.Node], shape: tuple[int, ...]) -> torch.Tensor:
+    """Which element of the source, by its number, lies where at the end of the chain."""
+    numbers = torch.arange(math.prod(shape)).reshape(shape)
+    for node in chain:
+        # A view of a transposed tensor may not exist where a reshape does.
+        target: Any = aten.reshape.default if node.target in RESHAPES else node.target
+        numbers = target(numbers, *node.args[1:], **node.kwargs)
+    return numbers.flatten()
+
+
+def _axes(numbers: torch.Tensor) -> _Axes | None:
+    """The fewest axes of the source whose permutation gives the order `numbers`; None where none does."""
+    wanted = numbers
+    digits: list[tuple[int, int]] = []
+    while len(numbers) > 1:
+        step = int(numbers[1])
+        steady = numbers == torch.arange(len(numbers)) * step
+        extent = len(numbers) if bool(steady.all()) else int(steady.int().argmin())
+        digits.insert(0, (step, extent))
+        numbers = numbers[::extent]
+    by_step = sorted(digits, reverse=True)
+    axes = _Axes([extent for _, extent in by_step], [by_step.index(digit) for digit in digits])
+    return axes if torch.equal(axes.element_order(), wanted) else None

@@ -1,0 +1,74 @@
+"""lwc's operators: registered soundly, and equal to the PyTorch layers that they stand for."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from lwc.ops import conv2d, linear
+from lwc.ops.activation import ACTIVATIONS
+
+CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    # Image in NCHW, weight, and what differs from a plain convolution.
+    "plain": ((2, 4, 7, 6), (5, 4, 3, 3), {}),
+    "asymmetric padding": ((2, 4, 7, 6), (5, 4, 3, 2), {"padding": [0, 1, 2, 3]}),
+    "stride beyond the kernel": ((1, 4, 7, 6), (5, 4, 1, 1), {"stride": [3, 2]}),
+    "dilated": ((1, 4, 9, 8), (5, 4, 3, 3), {"dilation": [2, 3]}),
+    "grouped": ((2, 4, 7, 6), (6, 2, 3, 3), {"groups": 2}),
+    "depthwise": ((2, 4, 7, 6), (4, 1, 3, 3), {"groups": 4, "padding": [1, 1, 1, 1]}),
+}
+
+
+def arguments(name: str, layouts: tuple[str, str], rng: torch.Generator) -> tuple[Any, ...]:
+    """The operator's arguments in float64, the image in its layout."""
+    shape, weight_shape, options = CONVOLUTIONS[name]
+    x, weight = (torch.randn(s, generator=rng).double() for s in (shape, weight_shape))
+    bias = torch.randn(weight_shape[0], generator=rng).double()
+    if layouts[0] == "NHWC":
+        x = x.permute(0, 2, 3, 1).contiguous()
+    defaults = {"stride": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
+    return (x, weight, bias, *(defaults | options).values(), "silu", -0.1, 0.5, *layouts)
+
+
+@pytest.mark.parametrize("layouts", [("NCHW", "NCHW"), ("NCHW", "NHWC"), ("NHWC", "NHWC"), ("NHWC", "NCHW")])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolution(name: str, layouts: tuple[str, str], rng: torch.Generator) -> None:
+    x, weight, bias, stride, padding, dilation, groups, *rest = arguments(name, layouts, rng)
+    image = x if layouts[0] == "NCHW" else x.permute(0, 3, 1, 2)
+    top, bottom, left, right = padding
+    image = functional.pad(image, (left, right, top, bottom))
+    want = functional.silu(functional.conv2d(image, weight, bias, stride, 0, dilation, groups)).clamp(
+        -0.1, 0.5
+    )
+    got = conv2d(x, weight, bias, stride, padding, dilation, groups, *rest)
+    assert got.is_contiguous()
+    assert torch.equal(got if layouts[1] == "NCHW" else got.permute(0, 3, 1, 2), want)
+
+
+@pytest.mark.parametrize("layouts", [("NCHW", "NHWC"), ("NHWC", "NCHW")])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolution_is_registered_soundly(name: str, layouts: tuple[str, str], rng: torch.Generator) -> None:
+    """Among others, that the shape that it claims is the one that it gives."""
+    torch.library.opcheck(
+        conv2d, arguments(name, layouts, rng), test_utils=("test_schema", "test_faketensor")
+    )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4)])
+def test_linear(activation: str, shape: tuple[int, ...], rng: torch.Generator) -> None:
+    x, weight = (torch.randn(s, generator=rng) for s in (shape, (5, 4)))
+    want = ACTIVATIONS[activation](functional.linear(x, weight)).clamp(max=0.75)
+    operands = (x, weight, None, activation, None, 0.75)
+    assert torch.equal(linear(*operands), want)
+    torch.library.opcheck(linear, operands, test_utils=("test_schema", "test_faketensor"))
+
+
+@pytest.mark.parametrize("bounds", [(None, None), (0.0, None), (None, 0.5), (-0.5, 0.5)])
+def test_bounds(bounds: tuple[float | None, float | None], rng: torch.Generator) -> None:
+    x, weight = torch.randn(3, 4, generator=rng), torch.randn(5, 4, generator=rng)
+    low = -torch.inf if bounds[0] is None else bounds[0]
+    high = torch.inf if bounds[1] is None else bounds[1]
+    got = linear(x, weight, None, "identity", *bounds)
+    assert torch.equal(got, functional.linear(x, weight).clamp(low, high))

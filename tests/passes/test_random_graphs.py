@@ -1,0 +1,59 @@
+"""The default pipeline on random networks: the same numbers, and a second run changes nothing."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from lwc.pipeline import Pipeline, run_pipeline
+from tests.passes.random_graphs import Writer
+from tests.programs import operators, program_of, rewrite
+
+GRAPHS = 20
+
+
+def test_random_graphs(seed: int) -> None:
+    choose = random.Random(seed)
+    rewritten = 0
+    for _ in range(GRAPHS):
+        graph_seed = choose.randrange(2**32)
+        writer = Writer(graph_seed)
+        source = writer.source(steps=choose.randint(2, 9))
+        with reproduction(source, writer.input, graph_seed):
+            rng = torch.Generator().manual_seed(graph_seed)
+            program = program_of(network(source), writer.input, rng=rng)
+            after, _ = rewrite("default", program, rng)
+            _, again = run_pipeline(Pipeline.parse("default"), after)
+            assert [record.name for record in again if record.count] == []
+        rewritten += "lwc.conv2d.default" in operators(after)
+    assert rewritten > GRAPHS // 2
+
+
+def network(source: str) -> nn.Module:
+    """The module that `source` defines."""
+    names: dict[str, Any] = {}
+    exec(source, names)
+    made = names["Network"]()
+    assert isinstance(made, nn.Module)
+    return made
+
+
+@contextmanager
+def reproduction(source: str, shape: tuple[int, ...], seed: int) -> Iterator[None]:
+    """Print how to repeat what fails inside."""
+    try:
+        yield
+    except Exception:
+        print(f"""
+# ---- reproduction ----
+{source}
+
+from tests.programs import program_of, rewrite
+
+rng = torch.Generator().manual_seed({seed})
+rewrite("default", program_of(Network(), {shape}, rng=rng), rng)
+""")
+        raise
