@@ -22,6 +22,7 @@ from lwc.package.write import check_destination, package_folder
 from lwc.pipeline import Pipeline, run_pipeline
 from lwc.targets.resolve import resolve_target
 from lwc.trace import trace
+from lwc.tvm_api import check_cpu
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
     """
     clock = _Clock(reporter)
     target = resolve_target(request.target)
+    check_cpu(target)
     pipeline = Pipeline.parse(request.passes)
     hooks = () if request.dump_dir is None else (dump_to(request.dump_dir),)
     if request.output is not None:

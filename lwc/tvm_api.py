@@ -11,6 +11,7 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.tirx import register_intrin_lowering
 
+from lwc.errors import UsageError
 from lwc.targets.target import Target
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "TensorConstant",
     "borrowed_bytes",
     "build_object",
+    "check_cpu",
     "from_exported_program",
     "importer_operators",
     "register_intrin_lowering",
@@ -42,6 +44,14 @@ def tvm_target(target: Target) -> tvm.target.Target:
             "num-cores": target.cores,
         }
     )
+
+
+def check_cpu(target: Target) -> None:
+    """Raises UsageError where LLVM has no processor of the name `target.cpu`."""
+    if not tvm.target.codegen.llvm_is_valid_cpu(target.cpu, target.triple):
+        raise UsageError(
+            f"target {target.name!r}: cpu {target.cpu!r} is unknown to LLVM for {target.triple}; leave it out"
+        )
 
 
 def build_object(functions: dict[str, tirx.PrimFunc], target: Target) -> bytes:

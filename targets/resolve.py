@@ -35,6 +35,30 @@ _CPUINFO_NAMES = {
     "aarch64": {"neon": "asimd", "dotprod": "asimddp", "i8mm": "i8mm"},
 }
 
+# Architecture -> what a CPU's name alone would switch on in LLVM, unchecked when the library is opened.
+_UNCHECKED = {
+    "x86_64": (
+        "avx512vbmi",
+        "avx512vbmi2",
+        "avx512ifma",
+        "avx512bf16",
+        "avx512fp16",
+        "avx512bitalg",
+        "avx512vpopcntdq",
+        "avx512vp2intersect",
+        "avxvnni",
+        "avxvnniint8",
+        "avxifma",
+        "amx-tile",
+        "gfni",
+        "vaes",
+        "vpclmulqdq",
+        "xop",
+        "fma4",
+    ),
+    "aarch64": ("sve", "sme", "bf16", "fullfp16"),
+}
+
 
 def target_names() -> tuple[str, ...]:
     """Every name that `resolve_target` knows, `native` first."""
@@ -106,6 +130,10 @@ def _with_capabilities(text: str, architecture: str, cpu: str, names: set[str]) 
         )
     cpuinfo = _CPUINFO_NAMES[architecture]
     features = tuple(f"+{name}" for name in sorted(names)) + ((FULL_WIDTH,) if wide else ())
+    if cpu != "generic":
+        implied = {"neon", "avx2", "fma"} if wide else {"neon"}
+        unchecked = sorted({*cpuinfo, *_UNCHECKED[architecture]} - names - implied)
+        features += tuple(f"-{name}" for name in unchecked)
     return Target(
         name=text,
         description="given on the command line",

@@ -103,6 +103,10 @@ def _check_operators(graph: fx.Graph, own: set[str]) -> None:
     for node in graph.nodes:
         if node.op != "call_function" or str(node.target) == _MULTIPLE_RESULTS:
             continue
+        if torch.Tag.nondeterministic_seeded in node.target.tags:
+            raise UnsupportedError(
+                f"operator {node.target} ({_source(node)}): its result is random; put the model in eval mode"
+            )
         if _name(node.target) not in known:
             raise UnsupportedError(
                 f"operator {node.target} ({_source(node)}): lwc cannot compile it; "

@@ -1,5 +1,6 @@
 """What a target says of itself agrees with what LLVM makes of its features."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,3 +88,19 @@ def test_the_caches_of_the_named_cores(name: str, l1: int, l2: int) -> None:
 def test_the_dot_product_of_the_named_cores(name: str, dot: bool) -> None:
     target = resolve_target(name)
     assert (target.int8_dot, "asimddp" in target.cpu_features) == (dot, dot)
+
+
+CHECKED_ELSEWHERE = {
+    "triple=x86_64-linux-gnu,cpu=znver4,features=avx2+fma+bmi2": "avx512f",
+    "triple=x86_64-linux-gnu,cpu=znver4,features=avx2+fma+avx512f+avx512bw": "avx512vbmi",
+    "triple=x86_64-linux-gnu,cpu=alderlake,features=avx2+fma": "avxvnni",
+    "triple=aarch64-linux-gnu,cpu=neoverse-n2": "sve",
+    "triple=aarch64-linux-gnu,cpu=cortex-a76": "dotprod",
+}
+
+
+@pytest.mark.parametrize(("text", "feature"), CHECKED_ELSEWHERE.items())
+def test_a_cpu_name_tunes_and_switches_nothing_on(text: str, feature: str, llvm: Any) -> None:
+    target = resolve_target(text)
+    assert feature in llvm_features(llvm, replace(target, features=()))
+    assert feature not in llvm_features(llvm, target)

@@ -60,7 +60,7 @@ def test_a_custom_arm_target() -> None:
         description="given on the command line",
         triple="aarch64-linux-gnu",
         cpu="cortex-a55",
-        features=("+neon", "+dotprod", "+i8mm"),
+        features=("+neon", "+dotprod", "+i8mm", "-bf16", "-fullfp16", "-sme", "-sve"),
         cpu_features=("asimd", "asimddp", "i8mm"),
         int8_dot=True,
         i8mm=True,
