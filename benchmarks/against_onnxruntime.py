@@ -1,12 +1,14 @@
-"""Latency of a compiled library beside ONNX Runtime: same weights, same input, same threads, rounds interleaved.
+"""Latency beside ONNX Runtime: same weights, same input, same threads, rounds interleaved.
 
     python benchmarks/against_onnxruntime.py mobilenet_v1 --threads 2
 
 Needs the extra `bench`. Prints the median and minimum of both in milliseconds, and the ratio of the medians.
 """
 
+import logging
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,11 @@ WARM_UP = 5
 def export(model: LoadedModel, folder: Path) -> Path:
     """The model as ONNX."""
     path = folder / "model.onnx"
-    torch.onnx.export(model.module, model.inputs, str(path), dynamo=True, verbose=False)
+    # The exporter says which optional packages it does without.
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model.module, model.inputs, str(path), dynamo=True, verbose=False)
     return path
 
 

@@ -41,6 +41,7 @@ def command(
     A package for another machine runs under qemu, where that is installed.
     """
     from lwc.cli.inputs import read_inputs
+    from lwc.cli.progress import PlainConsole, StageReporter
     from lwc.cli.report import check_finite, output_document, output_text
     from lwc.cli.save import save_arrays
     from lwc.package.execute import run_package
@@ -56,5 +57,7 @@ def command(
         outputs = [output_document(info, array, manifest, top) for info, array in pairs]
         emit_json({"package": str(package), "weights": manifest.weights, "outputs": outputs})
         return
+    if manifest.weights == "random":
+        StageReporter(PlainConsole()).warn("the package has random weights: what it says means nothing")
     for info, array in pairs:
         emit(output_text(info, array, manifest, top))

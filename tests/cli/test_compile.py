@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Lwc, make_manifest
 
 from lwc.driver import CompileRequest, CompileResult, Reporter
 from lwc.errors import VerificationError
 from lwc.models.request import ModelRequest
+from tests.cli.conftest import Lwc, make_manifest
 
 SMALL = ("mobilenet_v1", "--width", "0.25", "--image-size", "64", "--weights", "random")
 

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import Lwc
 
 from lwc import errors
 from lwc.cli import failures
 from lwc.cli.failures import run_guarded
+from tests.cli.conftest import Lwc
 
 PYTHON = f"'{sys.executable}'"
 

@@ -5,9 +5,9 @@ import sys
 import time
 
 import pytest
-from tests.cli.conftest import Lwc
 
 from lwc.cli.verbs import VERBS
+from tests.cli.conftest import Lwc
 
 HEAVY = {"numpy", "torch", "tvm", "pydantic", "rich", "transformers", "PIL"}
 HELP = "import sys; sys.argv = ['lwc', '--help']; from lwc.cli.main import main; main(); print(*sys.modules)"

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from tests.cli.conftest import Lwc
 
 from lwc.errors import UnsupportedError
 from lwc.models.zoo import ZOO
 from lwc.pipeline import DEFAULT, PASSES
 from lwc.targets.resolve import target_names
+from tests.cli.conftest import Lwc
 
 
 def test_targets(lwc: Lwc) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.cli.conftest import Lwc, make_manifest
 from numpy.typing import NDArray
 from PIL import Image
 
 from lwc.cli.report import top_classes
 from lwc.package.manifest import MANIFEST_NAME, dump_manifest
+from tests.cli.conftest import Lwc, make_manifest
 
 LOGITS = np.array([[1.0, 3.0, 2.0]], np.float32)
 
@@ -39,6 +39,7 @@ def test_the_likeliest_classes_come_first(lwc: Lwc, package: Path, sample: Path)
         ["1", "dog", "3.0000", "0.6652"],
         ["2", "owl", "2.0000", "0.2447"],
     ]
+    assert done.err == "warning: the package has random weights: what it says means nothing\n"
 
 
 @pytest.mark.usefixtures("executed")
