@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from lwc.models.architecture import LogitsOnly
 from lwc.models.random_weights import randomize
+from tests.models.pt2_files import Net, export
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 NARROW = {"depth_multiplier": 0.25, "image_size": 64, "num_labels": 7}
@@ -64,3 +65,9 @@ def edit_weights(folder: Path) -> Callable[..., None]:
         save_file({name: value for name, value in tensors.items() if value is not None}, path)
 
     return edit
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    return export(tmp_path / "My Net.pt2", Net(), torch.randn(1, 3, 8, 8))
