@@ -12,6 +12,7 @@ from lwc.errors import LwcError, UnsupportedError
 from lwc.files import one_line
 from lwc.lower.convert import Converter, Templates
 from lwc.lower.kernel import KernelTable
+from lwc.ops.view import named_arguments
 from lwc.targets.target import Target
 from lwc.trace import Program
 from lwc.tvm_api import from_exported_program, importer_operators, tvm
@@ -25,6 +26,7 @@ _WRONG_IN_TVM = frozenset(
         "_upsample_bilinear2d_aa.default",  # leaves the antialiasing out
         "pixel_shuffle.default",  # calls a function that is gone
         "grid_sampler_2d.default",  # fails for grids that are not square
+        "std.correction",  # leaves the correction out
     }
 )
 
@@ -103,7 +105,7 @@ def _check_operators(graph: fx.Graph, own: set[str]) -> None:
     for node in graph.nodes:
         if node.op != "call_function" or str(node.target) == _MULTIPLE_RESULTS:
             continue
-        if torch.Tag.nondeterministic_seeded in node.target.tags:
+        if _is_random(node):
             raise UnsupportedError(
                 f"operator {node.target} ({_source(node)}): its result is random; put the model in eval mode"
             )
@@ -112,6 +114,14 @@ def _check_operators(graph: fx.Graph, own: set[str]) -> None:
                 f"operator {node.target} ({_source(node)}): lwc cannot compile it; "
                 "replace it in the model by supported operators"
             )
+
+
+def _is_random(node: fx.Node) -> bool:
+    """Whether two runs may differ: attention, for one, only where its dropout is not zero."""
+    if torch.Tag.nondeterministic_seeded not in node.target.tags:  # type: ignore[union-attr]
+        return False
+    arguments = named_arguments(node)
+    return bool(arguments.get("dropout_p", arguments.get("dropout", 1)))
 
 
 def _source(node: fx.Node) -> str:

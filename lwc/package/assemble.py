@@ -104,7 +104,9 @@ def _tensors(
     names: tuple[str, ...], layouts: tuple[str, ...], indices: tuple[int, ...], lowered: LoweredProgram
 ) -> tuple[TensorInfo, ...]:
     if len(names) > emit.MAX_TENSORS:
-        raise UnsupportedError(f"{len(names)} inputs or outputs: a library has at most {emit.MAX_TENSORS}; join some")
+        raise UnsupportedError(
+            f"{len(names)} inputs or outputs: a library has at most {emit.MAX_TENSORS}; join some"
+        )
     return tuple(
         _tensor(name, layout, lowered.buffers[index].shape)
         for name, layout, index in zip(names, layouts, indices, strict=True)

@@ -77,7 +77,9 @@ def run_package(package: Path, inputs: Sequence[Array], threads: int = 0) -> tup
     ResourceError where this machine cannot run the package.
     """
     manifest = open_package(package)
-    return run_program(find_package_runner(package, manifest), package / PROGRAM_NAME, manifest, inputs, threads)
+    return run_program(
+        find_package_runner(package, manifest), package / PROGRAM_NAME, manifest, inputs, threads
+    )
 
 
 def find_package_runner(package: Path, manifest: Manifest) -> Runner:
@@ -107,9 +109,7 @@ def run_program(
         for path in results:
             arguments += ["--output", str(path)]
         _execute([*runner.command, str(program.resolve()), *arguments], program)
-        return tuple(
-            _read_output(path, info) for path, info in zip(results, interface.outputs, strict=True)
-        )
+        return tuple(_read_output(path, info) for path, info in zip(results, interface.outputs, strict=True))
 
 
 def _check_inputs(interface: Interface, inputs: Sequence[Array]) -> None:
@@ -129,10 +129,14 @@ def _execute(command: list[str], program: Path) -> None:
     except subprocess.TimeoutExpired:
         raise ResourceError(f"{program}: did not end within {_TIMEOUT} s; run it on a device") from None
     except OSError as error:
-        raise ResourceError(f"{program}: cannot be run ({error.strerror}); is the folder mounted noexec?") from None
+        raise ResourceError(
+            f"{program}: cannot be run ({error.strerror}); is the folder mounted noexec?"
+        ) from None
     if done.returncode == 0:
         return
-    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix("lwc-run: ")
+    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix(
+        "lwc-run: "
+    )
     errors: dict[int, type[LwcError]] = {
         error.exit_code: error for error in (UsageError, BadInputError, UnsupportedError, ResourceError)
     }

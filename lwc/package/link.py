@@ -9,7 +9,15 @@ from lwc.package.toolchain import Toolchain
 
 _RUNTIME = ("api.c", "cpu.c", "error.c", "memory.c", "pool.c")
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")
-_COMPILE = ("-std=c11", "-O2", "-fPIC", "-fvisibility=hidden", "-ffunction-sections", "-fno-sanitize=all", *_WARNINGS)
+_COMPILE = (
+    "-std=c11",
+    "-O2",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-ffunction-sections",
+    "-fno-sanitize=all",
+    *_WARNINGS,
+)
 _PROGRAM = "lwc_run.c"
 
 # `.incbin` takes the weights as they are, at the alignment that kernels want.
@@ -55,7 +63,16 @@ def link_static_program(toolchain: Toolchain, folder: Path, name: str) -> Path:
     with as_file(files("lwc.runtime")) as runtime:
         sources = [str(runtime / source) for source in (*_RUNTIME, _PROGRAM)]
         own = ["kernels.o", "weights.o", "program.c"]
-        command = [*_COMPILE, *_definitions(name, runtime), "-static", "-s", "-o", "lwc-run-static", *sources, *own]
+        command = [
+            *_COMPILE,
+            *_definitions(name, runtime),
+            "-static",
+            "-s",
+            "-o",
+            "lwc-run-static",
+            *sources,
+            *own,
+        ]
         toolchain.run([*command, "-lpthread", "-lm"], folder)
     return folder / "lwc-run-static"
 

@@ -67,8 +67,12 @@ class Context:
             raise BadInputError(f"{model.name}: takes {len(model.inputs)} inputs, {len(inputs)} were given")
         for array, tensor in zip(inputs, model.inputs, strict=True):
             if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != tensor.shape:
-                given = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-                raise BadInputError(f"input {tensor.name!r}: is {given}; give a float32 array of {tensor.shape}")
+                given = (
+                    f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+                )
+                raise BadInputError(
+                    f"input {tensor.name!r}: is {given}; give a float32 array of {tensor.shape}"
+                )
         dense = [np.ascontiguousarray(array) for array in inputs]
         outputs = tuple(np.empty(tensor.shape, np.float32) for tensor in model.outputs)
         with self._lock:
@@ -157,7 +161,9 @@ def load(package: str | Path, threads: int = 0) -> Model:
     library = b""
     for file, expected in files.items():
         content = read_regular(folder / file)
-        if len(content) != expected.get("bytes") or hashlib.sha256(content).hexdigest() != expected.get("sha256"):
+        if len(content) != expected.get("bytes") or hashlib.sha256(content).hexdigest() != expected.get(
+            "sha256"
+        ):
             raise VerificationError(f"{folder / file}: differs from the manifest; compile the package again")
         if file == f"lib{name}.so":
             library = content

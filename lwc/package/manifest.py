@@ -188,9 +188,13 @@ def check_files(package: Path, manifest: Manifest) -> None:
         path = package / name
         content = read_regular(path)
         if len(content) != expected.bytes:
-            raise VerificationError(f"{path}: has {len(content)} bytes, not {expected.bytes}: compile it again")
+            raise VerificationError(
+                f"{path}: has {len(content)} bytes, not {expected.bytes}: compile it again"
+            )
         if hashlib.sha256(content).hexdigest() != expected.sha256:
-            raise VerificationError(f"{path}: differs from the hash in the manifest: compile the package again")
+            raise VerificationError(
+                f"{path}: differs from the hash in the manifest: compile the package again"
+            )
 
 
 def _check_version(path: Path, value: dict[str, Any]) -> None:

@@ -90,9 +90,13 @@ def check_output(
     UnsupportedError where PyTorch's two runs differ too much to be a measure.
     """
     if not (np.isfinite(double).all() and np.isfinite(single).all()):
-        raise BadInputError(f"output {name!r}: PyTorch gives NaN or infinity for the sample; check the weights")
+        raise BadInputError(
+            f"output {name!r}: PyTorch gives NaN or infinity for the sample; check the weights"
+        )
     if actual is not None and not np.isfinite(actual).all():
-        raise VerificationError(f"output {name!r}: holds NaN or infinity, unlike PyTorch's; please report the model")
+        raise VerificationError(
+            f"output {name!r}: holds NaN or infinity, unlike PyTorch's; please report the model"
+        )
     own = root_mean_square(single - double)
     if own > _UNSTABLE * root_mean_square(double) + ALLOWANCE:
         raise UnsupportedError(
@@ -149,5 +153,7 @@ def _read_sample(package: Path, kind: SampleKind, index: int, info: TensorInfo) 
     except Exception:
         raise BadInputError(f"{path}: is not an array in numpy's format; compile the package again") from None
     if array.dtype != np.float32 or array.shape != info.shape:
-        raise BadInputError(f"{path}: is {array.dtype} {array.shape}, not float32 {info.shape}; compile it again")
+        raise BadInputError(
+            f"{path}: is {array.dtype} {array.shape}, not float32 {info.shape}; compile it again"
+        )
     return np.asarray(array)

@@ -92,5 +92,7 @@ def _replace(partial: Path, output: Path) -> None:
     except OSError as error:
         if old.exists():
             old.rename(output)
-        raise ResourceError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
+        raise ResourceError(
+            f"{output}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
     shutil.rmtree(old, ignore_errors=True)

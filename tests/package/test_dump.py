@@ -1,0 +1,45 @@
+"""`--dump-dir`: the graph as text after every pass, numbered in their order."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lwc.dump import dump_to
+from lwc.errors import BadInputError
+from lwc.pipeline import Pipeline, run_pipeline
+from tests.programs import Compute, program_of
+
+
+def test_a_file_for_the_trace_and_one_for_each_pass(tmp_path: Path, rng: torch.Generator) -> None:
+    folder = tmp_path / "some" / "dump"
+    convolution = torch.nn.Conv2d(3, 4, 3)
+    program = program_of(Compute(lambda c, x: c(x).relu(), convolution), (1, 3, 8, 8), rng=rng)
+    pipeline = Pipeline.parse("raise-operators,fuse-activation")
+    run_pipeline(pipeline, program, (dump_to(folder),))
+    files = sorted(folder.iterdir())
+    assert [path.name for path in files] == [
+        "00_trace.txt",
+        "01_raise-operators.txt",
+        "02_fuse-activation.txt",
+    ]
+    traced, raised, fused = (path.read_text() for path in files)
+    assert "aten.conv2d" in traced
+    assert "aten.relu" in traced
+    assert "lwc.conv2d" in raised
+    assert "aten.relu" in raised
+    assert "aten.relu" not in fused
+
+
+def test_an_older_dump_is_overwritten(tmp_path: Path, rng: torch.Generator) -> None:
+    (tmp_path / "00_trace.txt").write_text("old")
+    program = program_of(Compute(lambda x: x.relu()), (1, 3), rng=rng)
+    run_pipeline(Pipeline.parse("remove-identities"), program, (dump_to(tmp_path),))
+    assert "aten.relu" in (tmp_path / "00_trace.txt").read_text()
+
+
+@pytest.mark.parametrize("place", ["file", "file/dump", "n" * 300, "/proc/dump", "nul\0"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_first_pass(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInputError, match="choose another --dump-dir"):
+        dump_to(tmp_path / place)
