@@ -29,7 +29,7 @@ def latency(package: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "input"
         raw.write_bytes(np.load(package / "sample_input.npy").tobytes())
-        command = [package.resolve() / "lwc-run", "--input", raw, "--repeat", "100"]
+        command = [str(package.resolve() / "lwc-run"), "--input", str(raw), "--repeat", "100"]
         result = subprocess.run(command, check=True, capture_output=True, text=True)
     return f"{json.loads(result.stdout)['median_ms']:.2f} ms"
 

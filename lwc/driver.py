@@ -14,10 +14,12 @@ from lwc.lower.build import build_kernels
 from lwc.lower.lower import lower
 from lwc.models.load import load_model
 from lwc.models.request import LoadedModel, ModelRequest
-from lwc.package.assemble import Parts, assemble, verify_parts
+from lwc.package.assemble import assemble
 from lwc.package.link import compile_sources, link_library
 from lwc.package.manifest import Manifest
+from lwc.package.parts import Parts
 from lwc.package.toolchain import find_toolchain
+from lwc.package.verify_parts import verify_parts
 from lwc.package.write import check_destination, package_folder
 from lwc.pipeline import Pipeline, run_pipeline
 from lwc.targets.resolve import resolve_target

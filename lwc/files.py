@@ -50,7 +50,9 @@ def parse_json_object(text: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"{where}: is not valid JSON ({one_line(error)}); make the file again") from None
     if not isinstance(value, dict):
-        raise BadInputError(f"{where}: holds a JSON {type(value).__name__}, not an object; make the file again")
+        raise BadInputError(
+            f"{where}: holds a JSON {type(value).__name__}, not an object; make the file again"
+        )
     return value
 
 

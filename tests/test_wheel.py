@@ -24,7 +24,17 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A copy: setuptools builds beside the sources, and would take what an earlier build left there.
     hidden = shutil.ignore_patterns(".*", "build", "tests", "*.egg-info", "__pycache__")
     source = shutil.copytree(ROOT, folder / "source", ignore=hidden)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+        str(source),
+    ]
     subprocess.run(command, check=True, timeout=300)
     (wheel,) = folder.glob("lwc-*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -89,7 +89,9 @@ class _Walk:
             return self._value(expression.tuple_value)[expression.index]
         if isinstance(expression, relax.Call):
             return self._call(expression)
-        raise UnsupportedError(f"{type(expression).__name__} in the lowered model: lwc has no static form of it")
+        raise UnsupportedError(
+            f"{type(expression).__name__} in the lowered model: lwc has no static form of it"
+        )
 
     def _constant(self, constant: Any) -> View:
         # Equal contents are merged when the weights are laid out.

@@ -79,7 +79,9 @@ def _assemble(calls: CallList, kernels: dict[str, tirx.PrimFunc]) -> LoweredProg
         for call in calls.calls
     )
     thread_bytes = max(map(borrowed_bytes, kernels.values()), default=0)
-    return LoweredProgram(tuple(table), kernel_calls, inputs, outputs, weights, arena_bytes, thread_bytes, kernels)
+    return LoweredProgram(
+        tuple(table), kernel_calls, inputs, outputs, weights, arena_bytes, thread_bytes, kernels
+    )
 
 
 def _place_weights(calls: CallList, places: dict[int, tuple[Space, int]]) -> bytes:
@@ -96,4 +98,3 @@ def _place_weights(calls: CallList, places: dict[int, tuple[Space, int]]) -> byt
             blob += contents + bytes(aligned(len(contents)) - len(contents))
         places[storage] = (Space.WEIGHTS, known[contents])
     return bytes(blob)
-

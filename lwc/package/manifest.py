@@ -73,10 +73,14 @@ class OutputCheck(Frozen):
 
 
 class Verification(Frozen):
-    """How the sample was run when the package was made, and what came out, an entry an output."""
+    """How the package was run when it was made, and what came out, an entry an output.
+
+    The errors are over all `samples`: the stored one, and, where an output is small, variations of it.
+    """
 
     how: Literal["native", "qemu", "qemu-static", "not run"]
     seed: int
+    samples: Annotated[int, Field(ge=1)]
     outputs: tuple[OutputCheck, ...]
 
 

@@ -106,6 +106,7 @@ def make_manifest(
         verification=Verification(
             how="qemu",
             seed=0,
+            samples=1,
             outputs=(
                 OutputCheck(
                     name="logits", rms_error=2e-7, rms_limit=1.5e-6, rms_float32=2.5e-7, deviation=1.0

@@ -20,7 +20,8 @@ from lwc.errors import ResourceError
 from lwc.models.request import ModelRequest
 from lwc.package.execute import find_runner, run_package
 from lwc.package.manifest import OutputCheck, read_manifest
-from lwc.package.verify import check_output, require_agreement, run_reference, verify_package
+from lwc.package.reference import run_reference
+from lwc.package.verify import check_output, require_agreement, verify_package
 from lwc.targets.resolve import resolve_target
 from tests.programs import Shape, random_inputs, randomize
 
@@ -113,8 +114,9 @@ def results(package: Path, *inputs: Array) -> tuple[Array, ...]:
 
 def compare(package: Path, module: nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[OutputCheck, ...]:
     """On `inputs` the package gives what PyTorch gives, by lwc's rule, in the shapes that PyTorch gives."""
-    reference = run_reference(module, inputs)
-    actual = results(package, *(value.numpy() for value in inputs))
+    sample = tuple(value.numpy() for value in inputs)
+    reference = run_reference(module, [sample])
+    actual = [given[None] for given in results(package, *sample)]
     assert [given.shape for given in actual] == [wanted.shape for wanted in reference.float64]
     names = [info.name for info in read_manifest(package).outputs]
     checks = tuple(map(check_output, names, actual, reference.float64, reference.float32))

@@ -63,7 +63,7 @@ def test_a_failure_in_any_stage_leaves_all_as_it_was(
 
 
 def test_a_library_that_disagrees_is_never_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lwc.package.assemble.run_program", lambda *_: (np.zeros((2, 3), np.float32),))
+    monkeypatch.setattr("lwc.package.verify_parts.run_program", lambda *_: (np.zeros((2, 3), np.float32),))
     with pytest.raises(VerificationError, match="output 'output' differs from PyTorch by"):
         compile_module(tmp_path / "wrong", nn.Linear(4, 3), (torch.ones(2, 4),))
     assert not list(tmp_path.iterdir())
@@ -100,7 +100,7 @@ def test_an_unverified_package_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     def find_runner(target: object) -> object:
         raise ResourceError("no emulator")
 
-    monkeypatch.setattr("lwc.package.assemble.find_runner", find_runner)
+    monkeypatch.setattr("lwc.package.verify_parts.find_runner", find_runner)
     reporter = Recorder()
     result = compile_module(
         tmp_path / "net", nn.Linear(4, 3), (torch.ones(2, 4),), "arm64", reporter=reporter

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from lwc.errors import BadInputError, UnsupportedError, VerificationError
 from lwc.package.execute import Runner
@@ -17,7 +15,6 @@ from lwc.package.verify import (
     check_output,
     require_agreement,
     root_mean_square,
-    run_reference,
     verify_package,
 )
 from tests.package.conftest import Edit
@@ -84,52 +81,6 @@ def test_a_model_whose_two_runs_differ_is_no_measure() -> None:
     double = np.array([1.0, -1.0])
     with pytest.raises(UnsupportedError, match=r"'y': PyTorch in .* differ by 0\.02"):
         check_output("y", double.astype(np.float32), double, (1.02 * double).astype(np.float32))
-
-
-class Affine(nn.Module):
-    """Has a constant that is neither a parameter nor a buffer, and gives a scalar, a parameter and its input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((3, 2), 0.1))
-        self.constant = torch.full((2, 2), 0.3)
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        y = x @ self.weight @ self.constant
-        return y, y.mean(), self.weight, x, y.t()
-
-
-def test_the_reference_is_run_in_both_precisions(rng: torch.Generator) -> None:
-    module, x = Affine(), torch.randn((4, 3), generator=rng)
-    reference = run_reference(module, (x,))
-    for double, single, shape in zip(
-        reference.float64, reference.float32, [(4, 2), (), (3, 2), (4, 3), (2, 4)], strict=True
-    ):
-        assert double.dtype == np.float64
-        assert single.dtype == np.float32
-        assert double.shape == single.shape == shape
-        assert double.flags.c_contiguous
-        assert np.allclose(double, single, atol=1e-6)
-    exact = x.double().numpy() @ np.full((3, 2), np.float32(0.1), np.float64)
-    exact = exact @ np.full((2, 2), np.float32(0.3), np.float64)
-    assert np.abs(reference.float64[0] - exact).max() < 1e-15
-    assert module.weight.dtype == module.constant.dtype == torch.float32
-
-
-class Casting(nn.Module):
-    """Mixes float32, which it insists on, with its weight's type."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(3, 2))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.to(torch.float32) @ self.weight
-
-
-def test_a_module_that_cannot_run_in_float64() -> None:
-    with pytest.raises(UnsupportedError, match="Casting: PyTorch cannot run it in float64"):
-        run_reference(Casting(), (torch.ones(1, 3),))
 
 
 @pytest.fixture

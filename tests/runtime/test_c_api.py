@@ -33,8 +33,10 @@ def build(compiler: str, folder: Path, *options: str) -> Path:
     (folder / "affine.h").write_text(emit.header(interface, "affine", ["A test."], emit.Memory(768, 256)))
     program = folder / "api_test"
     definitions = ('-DLWC_HEADER="affine.h"', "-DLWC_PREFIX=affine_", f"-I{folder}", f"-I{RUNTIME}")
-    sources = [*(RUNTIME / source for source in SOURCES), HERE / "affine.c", HERE / "api_test.c"]
-    command = [compiler, *FLAGS, *options, *definitions, "-o", program, *sources, "-lm"]
+    sources = [
+        str(path) for path in (*map(RUNTIME.joinpath, SOURCES), HERE / "affine.c", HERE / "api_test.c")
+    ]
+    command = [compiler, *FLAGS, *options, *definitions, "-o", str(program), *sources, "-lm"]
     subprocess.run(command, check=True, timeout=120)
     return program
 
@@ -61,6 +63,8 @@ def test_threads_do_not_race(compiler: str, tmp_path: Path) -> None:
 
 def test_the_header_is_valid_cpp(compiler: str, tmp_path: Path) -> None:
     build(compiler, tmp_path)
-    (tmp_path / "use.cpp").write_text('#include "affine.h"\nint main() { return affine_last_error() == nullptr; }\n')
+    (tmp_path / "use.cpp").write_text(
+        '#include "affine.h"\nint main() { return affine_last_error() == nullptr; }\n'
+    )
     command = [compiler, "-x", "c++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "use.cpp"]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=60)

@@ -1,0 +1,107 @@
+"""Everything that a package is made from."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from lwc.errors import UnsupportedError
+from lwc.lower.program import LoweredProgram
+from lwc.models.preprocess import Preprocessing
+from lwc.models.request import LoadedModel
+from lwc.package import emit
+from lwc.package.manifest import TensorInfo
+from lwc.package.reference import Reference, Sample, run_reference, sample_count, variations
+from lwc.package.toolchain import Toolchain
+from lwc.pipeline import PassRecord
+from lwc.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that a package is made from; the compiled files lie in `scratch`."""
+
+    model: LoadedModel
+    target: Target
+    threads: int
+    lowered: LoweredProgram
+    records: tuple[PassRecord, ...]
+    toolchain: Toolchain
+    scratch: Path
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What PyTorch gives for the samples."""
+        return run_reference(self.model.module, self.samples)
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """The inputs that the library is verified with; the first ones are stored in the package."""
+        stored = tuple(np.ascontiguousarray(tensor.numpy()) for tensor in self.model.inputs)
+        smallest = min(math.prod(info.shape) for info in self.interface.outputs)
+        return variations(stored, sample_count(smallest))
+
+    @cached_property
+    def interface(self) -> emit.Interface:
+        """The tensors at the package's border."""
+        model, lowered = self.model, self.lowered
+        return emit.Interface(
+            model.name,
+            _tensors(model.input_names, model.input_layouts, lowered.inputs, lowered),
+            _tensors(model.output_names, model.output_layouts, lowered.outputs, lowered),
+            self.threads,
+        )
+
+    @property
+    def memory(self) -> emit.Memory:
+        """What a context allocates."""
+        return emit.memory_of(self.lowered, self.interface)
+
+    def write_header(self) -> None:
+        """Write NAME.h into `scratch`."""
+        title = f"{self.model.name}, compiled by lwc {version('lwc')} for {self.target.name}"
+        text = emit.header(self.interface, title, self._notes(), self.memory)
+        (self.scratch / f"{self.model.name}.h").write_text(text)
+
+    def program_source(self) -> str:
+        """The text of program.c."""
+        return emit.program(self.lowered, self.interface, self.target.cpu_features)
+
+    def _notes(self) -> list[str]:
+        lines = [f"Weights: {self.model.weights}."]
+        if self.model.preprocessing is not None:
+            lines.append(f"{self.interface.inputs[0].name}: {_describe_values(self.model.preprocessing)}.")
+        return lines
+
+
+def _describe_values(how: Preprocessing) -> str:
+    channels = "BGR" if how.bgr else "RGB"
+    value = f"x * {how.rescale:.9g}"
+    if how.mean is None or how.std is None:
+        return f"{channels} pixels x from 0 to 255 as {value}"
+    means, deviations = (", ".join(f"{v:g}" for v in values) for values in (how.mean, how.std))
+    return f"{channels} pixels x from 0 to 255 as ({value} - mean) / std, mean ({means}), std ({deviations})"
+
+
+def _tensors(
+    names: tuple[str, ...], layouts: tuple[str, ...], indices: tuple[int, ...], lowered: LoweredProgram
+) -> tuple[TensorInfo, ...]:
+    if len(names) > emit.MAX_TENSORS:
+        raise UnsupportedError(
+            f"{len(names)} inputs or outputs: a library has at most {emit.MAX_TENSORS}; join some"
+        )
+    return tuple(
+        _tensor(name, layout, lowered.buffers[index].shape)
+        for name, layout, index in zip(names, layouts, indices, strict=True)
+    )
+
+
+def _tensor(name: str, layout: str, shape: tuple[int, ...]) -> TensorInfo:
+    if 0 in shape or len(shape) > emit.MAX_RANK:
+        raise UnsupportedError(
+            f"{name!r} has the shape {shape}: inputs and outputs have elements and at most {emit.MAX_RANK} axes"
+        )
+    return TensorInfo(name=name, dtype="float32", shape=shape, layout=layout)

@@ -1,0 +1,45 @@
+"""Verification of a library that has just been linked."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwc.errors import ResourceError
+from lwc.package.execute import Runner, find_runner, run_program
+from lwc.package.link import link_static_program
+from lwc.package.manifest import PROGRAM_NAME, Verification
+from lwc.package.parts import Parts
+from lwc.package.toolchain import find_static_toolchain
+from lwc.package.verify import check_output, require_agreement
+
+
+def verify_parts(parts: Parts, seed: int, warn: Callable[[str], None]) -> Verification:
+    """Run the new `lwc-run` on the samples and compare; where it cannot run here, `warn` says why.
+
+    Raises VerificationError where the outputs disagree with PyTorch's.
+    """
+    runner: Runner | None = None
+    try:
+        runner = find_runner(parts.target)
+    except ResourceError as error:
+        warn(f"not verified: {error}")
+    names = [info.name for info in parts.interface.outputs]
+    actual = [None] * len(names) if runner is None else _run(parts, runner)
+    reference = parts.reference
+    checks = tuple(map(check_output, names, actual, reference.float64, reference.float32))
+    require_agreement(checks, parts.model.name)
+    how = "not run" if runner is None else runner.how
+    return Verification(how=how, seed=seed, samples=len(parts.samples), outputs=checks)
+
+
+def _run(parts: Parts, runner: Runner) -> list[NDArray[np.float32]]:
+    """The library's outputs, the samples along the first axis."""
+    program = parts.scratch / PROGRAM_NAME
+    if runner.how == "qemu-static":
+        static = find_static_toolchain(parts.target)
+        if static is None:
+            raise ResourceError(f"target {parts.target.name}: to verify under qemu, `pip install ziglang`")
+        program = link_static_program(static, parts.scratch, parts.model.name)
+    results = [run_program(runner, program, parts.interface, sample) for sample in parts.samples]
+    return [np.stack(output) for output in zip(*results, strict=True)]
