@@ -32,9 +32,7 @@ class Depthwise:
     epilogue: Epilogue
 
 
-def plan(
-    shape: tuple[int, ...], window: Window, epilogue: Epilogue, target: Target
-) -> Depthwise:
+def plan(shape: tuple[int, ...], window: Window, epilogue: Epilogue, target: Target) -> Depthwise:
     """The kernel for x of `shape` (N, H, W, C), tiled for `target`."""
     batch, height, width, channels = shape
     oh, ow = window.output_size(height, width)
@@ -86,9 +84,7 @@ def schedule(sch: Schedule, kernel: Depthwise) -> None:
     n, h, w, c, ky, kx = sch.get_loops(product)
     block, row = sch.split(h, [None, kernel.row_block])
     column_tile, column = sch.split(w, [None, tile.rows])
-    channel_task, panel, channel = sch.split(
-        c, [None, kernel.channel_block // tile.columns, tile.columns]
-    )
+    channel_task, panel, channel = sch.split(c, [None, kernel.channel_block // tile.columns, tile.columns])
     sch.reorder(n, block, channel_task, row, panel, column_tile, ky, kx, column, channel)
     task = sch.fuse(n, block, channel_task)
     sch.parallel(task)

@@ -34,9 +34,7 @@ def plan(batch: int, rows: int, inner: int, columns: int, target: Target) -> Mat
     """The kernel for x (batch, rows, inner) times w (batch, inner, columns), tiled for `target`."""
     tile = register_tile(rows, columns, target)
     tiles = round_up(rows, tile.rows) // tile.rows
-    return Matmul(
-        batch, rows, inner, columns, tile, balanced_split(tiles, batch, tiles, target.cores)
-    )
+    return Matmul(batch, rows, inner, columns, tile, balanced_split(tiles, batch, tiles, target.cores))
 
 
 def compute(kernel: Matmul, x: Any, w: Any) -> Any:

@@ -22,6 +22,4 @@ def padded_input(x: Any, top: int, left: int, height: int, width: int, layout: s
 
     if nhwc:
         return te.compute((batch, height, width, channels), pixel, name="padded")
-    return te.compute(
-        (batch, channels, height, width), lambda n, c, h, w: pixel(n, h, w, c), name="padded"
-    )
+    return te.compute((batch, channels, height, width), lambda n, c, h, w: pixel(n, h, w, c), name="padded")
