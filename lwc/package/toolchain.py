@@ -31,7 +31,7 @@ class Toolchain:
         command = [*self.command, *arguments]
         try:
             done = subprocess.run(
-                command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=_TIMEOUT
+                command, cwd=folder, env=_environment(folder), capture_output=True, text=True, timeout=_TIMEOUT
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ResourceError(f"{self.name}: cannot be run ({error}); install a C compiler") from error
@@ -67,11 +67,11 @@ def _zig(triple: str) -> Toolchain:
 
 
 def _version(*command: str, option: str = "--version") -> str:
-    done = subprocess.run([*command, option], env=_environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, option], capture_output=True, text=True, timeout=60)
     return (done.stdout.splitlines() or ["unknown"])[0].strip()
 
 
-def _environment() -> dict[str, str]:
-    """zig keeps what it builds; without this it wants a home folder."""
-    cache = str(Path(platformdirs.user_cache_dir("lwc")) / "zig")
-    return {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache, **os.environ}
+def _environment(folder: Path) -> dict[str, str]:
+    """zig keeps the C library for the next compilation, and what it compiled in `folder`, to go with it."""
+    cache = Path(platformdirs.user_cache_dir("lwc")) / "zig"
+    return {"ZIG_GLOBAL_CACHE_DIR": str(cache), **os.environ, "ZIG_LOCAL_CACHE_DIR": str(folder / "zig-cache")}

@@ -90,3 +90,12 @@ def test_a_compiler_that_is_gone(tmp_path: Path) -> None:
 def test_it_runs_in_the_given_folder(tmp_path: Path) -> None:
     fake(tmp_path, 'pwd -P > "$1"').run(["where"], tmp_path)
     assert (tmp_path / "where").read_text().strip() == str(tmp_path.resolve())
+
+
+def test_what_it_compiles_stays_in_the_folder(tmp_path: Path) -> None:
+    """Else zig would keep every model's weights in the user's cache for ever."""
+    script = tmp_path / "cc"
+    script.write_text('#!/bin/sh\necho "$ZIG_LOCAL_CACHE_DIR" > seen\n')
+    script.chmod(0o755)
+    Toolchain("cc", "1", (str(script),)).run([], tmp_path)
+    assert (tmp_path / "seen").read_text().strip() == str(tmp_path / "zig-cache")
