@@ -1,0 +1,80 @@
+/* Whether the tensors of a run fit the program. */
+#include "context.h"
+
+#include <string.h>
+
+/* Infinity and NaN have all bits of the exponent set (IEEE 754). */
+static bool all_finite(const void *values, size_t bytes)
+{
+    uint32_t infinite = 0;
+    const unsigned char *place = values;
+    for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
+        uint32_t bits;
+        memcpy(&bits, place + i, sizeof bits);
+        infinite |= (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return !infinite;
+}
+
+static bool overlaps(const lwc_tensor_data *a, const lwc_tensor_data *b)
+{
+    const uintptr_t first = (uintptr_t)a->data, second = (uintptr_t)b->data;
+    return first < second + b->bytes && second < first + a->bytes;
+}
+
+static lwc_status overlap(const char *text)
+{
+    lwc_set_error("%s", text);
+    return LWC_ERROR_OVERLAP;
+}
+
+static lwc_status check_ports(const lwc_port *ports, uint32_t wanted, const lwc_tensor_data *given, uint32_t count,
+                              const char *kind)
+{
+    if (count != wanted) {
+        lwc_set_error("run: %u %ss given, the model has %u", count, kind, wanted);
+        return LWC_ERROR_SIZE;
+    }
+    if (!given) {
+        lwc_set_error("run: the array of %ss is null", kind);
+        return LWC_ERROR_NULL;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!given[i].data) {
+            lwc_set_error("run: the data of %s '%s' is null", kind, ports[i].name);
+            return LWC_ERROR_NULL;
+        }
+        if (given[i].bytes != ports[i].bytes) {
+            lwc_set_error("run: %s '%s' has %zu bytes, not %zu", kind, ports[i].name, given[i].bytes, ports[i].bytes);
+            return LWC_ERROR_SIZE;
+        }
+    }
+    return LWC_OK;
+}
+
+lwc_status lwc_check_tensors(const lwc_program *program, const lwc_tensor_data *inputs, uint32_t input_count,
+                             const lwc_tensor_data *outputs, uint32_t output_count)
+{
+    lwc_status status = check_ports(program->inputs, program->input_count, inputs, input_count, "input");
+    if (!status)
+        status = check_ports(program->outputs, program->output_count, outputs, output_count, "output");
+    if (status)
+        return status;
+    for (uint32_t i = 0; i < input_count; i++) {
+        if (!all_finite(inputs[i].data, inputs[i].bytes)) {
+            lwc_set_error("run: input '%s' holds NaN or infinity", program->inputs[i].name);
+            return LWC_ERROR_NOT_FINITE;
+        }
+    }
+    for (uint32_t i = 0; i < output_count; i++) {
+        for (uint32_t j = 0; j < input_count; j++) {
+            if (overlaps(&outputs[i], &inputs[j]))
+                return overlap("run: an output's memory overlaps an input's");
+        }
+        for (uint32_t j = 0; j < i; j++) {
+            if (overlaps(&outputs[i], &outputs[j]))
+                return overlap("run: the memory of two outputs overlaps");
+        }
+    }
+    return LWC_OK;
+}

@@ -1,0 +1,145 @@
+/* The memory of a context, its tensors as kernels take them, and the calls in order. */
+#define _POSIX_C_SOURCE 200809L
+#include "context.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + LWC_ALIGNMENT - 1) / LWC_ALIGNMENT * LWC_ALIGNMENT;
+}
+
+static bool is_aligned(const void *pointer)
+{
+    return (uintptr_t)pointer % LWC_ALIGNMENT == 0;
+}
+
+static size_t memory_bytes(const lwc_program *program)
+{
+    size_t bytes = aligned((size_t)program->arena_bytes);
+    for (uint32_t i = 0; i < program->input_count; i++)
+        bytes += aligned(program->inputs[i].bytes);
+    for (uint32_t i = 0; i < program->output_count; i++)
+        bytes += aligned(program->outputs[i].bytes);
+    return bytes;
+}
+
+/* The context's own copies of the inputs and outputs lie behind the arena. */
+static unsigned char *own_copy(const lwc_context *context, lwc_space space, uint32_t index)
+{
+    const lwc_program *program = context->program;
+    unsigned char *place = context->memory + aligned((size_t)program->arena_bytes);
+    const uint32_t inputs = space == LWC_INPUT ? index : program->input_count;
+    const uint32_t outputs = space == LWC_OUTPUT ? index : 0;
+    for (uint32_t i = 0; i < inputs; i++)
+        place += aligned(program->inputs[i].bytes);
+    for (uint32_t i = 0; i < outputs; i++)
+        place += aligned(program->outputs[i].bytes);
+    return place;
+}
+
+static void bind_buffers(lwc_context *context)
+{
+    const lwc_program *program = context->program;
+    for (uint32_t i = 0; i < program->buffer_count; i++) {
+        const lwc_buffer *buffer = &program->buffers[i];
+        unsigned char *data = NULL; /* inputs and outputs: known at each run */
+        if (buffer->space == LWC_ARENA)
+            data = context->memory + buffer->offset;
+        if (buffer->space == LWC_WEIGHTS) /* kernels only read them */
+            data = (unsigned char *)(uintptr_t)(program->weights + buffer->offset);
+        context->tensors[i] = (dl_tensor){data, {1, 0}, buffer->rank, buffer->dtype, buffer->shape, NULL, 0};
+    }
+    for (uint32_t i = 0; i < program->operand_count; i++) {
+        context->operands[i] = (tvm_any){.type_index = 7};
+        context->operands[i].value.pointer = &context->tensors[program->operands[i]];
+    }
+}
+
+void lwc_context_free(lwc_context *context)
+{
+    lwc_pool_destroy(context->pool);
+    free(context->memory);
+    free(context->tensors);
+    free(context->operands);
+    free(context);
+}
+
+lwc_context *lwc_context_new(const lwc_program *program, uint32_t threads)
+{
+    lwc_context *context = calloc(1, sizeof *context);
+    if (!context)
+        return NULL;
+    context->program = program;
+    context->process = getpid();
+    context->memory = lwc_allocate(memory_bytes(program));
+    context->tensors = calloc(program->buffer_count, sizeof *context->tensors);
+    context->operands = calloc(program->operand_count, sizeof *context->operands);
+    context->pool = lwc_pool_create(threads);
+    if (context->memory && context->tensors && context->operands && context->pool) {
+        bind_buffers(context);
+        return context;
+    }
+    lwc_context_free(context);
+    return NULL;
+}
+
+/* Kernels read and write whole vectors at aligned addresses: what the caller keeps elsewhere is copied. */
+static void bind_tensors(lwc_context *context, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs)
+{
+    const lwc_program *program = context->program;
+    for (uint32_t i = 0; i < program->input_count; i++) {
+        context->sources[i] = inputs[i].data;
+        if (is_aligned(inputs[i].data))
+            continue;
+        unsigned char *copy = own_copy(context, LWC_INPUT, i);
+        memcpy(copy, inputs[i].data, inputs[i].bytes);
+        context->sources[i] = copy;
+    }
+    for (uint32_t i = 0; i < program->output_count; i++)
+        context->targets[i] = is_aligned(outputs[i].data) ? outputs[i].data : own_copy(context, LWC_OUTPUT, i);
+    for (uint32_t i = 0; i < program->buffer_count; i++) {
+        const lwc_buffer *buffer = &program->buffers[i];
+        if (buffer->space == LWC_INPUT) /* kernels only read them */
+            context->tensors[i].data = (void *)(uintptr_t)context->sources[buffer->offset];
+        if (buffer->space == LWC_OUTPUT)
+            context->tensors[i].data = context->targets[buffer->offset];
+    }
+}
+
+static lwc_status run_calls(lwc_context *context)
+{
+    const lwc_program *program = context->program;
+    lwc_pool_enter(context->pool);
+    int failed = 0;
+    for (uint32_t i = 0; i < program->call_count && !failed; i++) {
+        const lwc_call *call = &program->calls[i];
+        tvm_any result = {0};
+        lwc_set_error("run: kernel %u failed", i);
+        failed = call->kernel(NULL, context->operands + call->first, (int32_t)call->count, &result);
+    }
+    lwc_pool_leave();
+    if (failed)
+        return LWC_ERROR_KERNEL;
+    lwc_set_error("%s", "");
+    return LWC_OK;
+}
+
+static void copy_outputs(const lwc_context *context, const lwc_tensor_data *outputs)
+{
+    for (uint32_t i = 0; i < context->program->output_count; i++) {
+        if (context->targets[i] != outputs[i].data)
+            memcpy(outputs[i].data, context->targets[i], outputs[i].bytes);
+    }
+}
+
+lwc_status lwc_context_run(lwc_context *context, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs)
+{
+    bind_tensors(context, inputs, outputs);
+    const lwc_status status = run_calls(context);
+    if (status == LWC_OK)
+        copy_outputs(context, outputs);
+    return status;
+}
