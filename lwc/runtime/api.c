@@ -2,7 +2,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "context.h"
 
-#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,8 +16,28 @@ struct lwc_model {
 };
 
 static const lwc_model the_model = {&lwc_the_program};
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic pid_t holder;
 static lwc_context *live;
+
+/* Guards the list and what it says of each context, for a few instructions at a time. The holder is known by its
+ * process: a child that was forked meanwhile has not the thread that would unlock, and takes the lock over. */
+static void lock(void)
+{
+    const pid_t process = getpid();
+    for (;;) {
+        pid_t seen = 0;
+        if (atomic_compare_exchange_strong(&holder, &seen, process))
+            return;
+        if (seen != process && atomic_compare_exchange_strong(&holder, &seen, process))
+            return;
+        sched_yield();
+    }
+}
+
+static void unlock(void)
+{
+    atomic_store(&holder, 0);
+}
 
 static lwc_status fail(lwc_status status, const char *text)
 {
@@ -106,15 +127,15 @@ lwc_status API(create_context)(const lwc_model *model, uint32_t threads, lwc_con
     lwc_context *made = lwc_context_new(model->program, choose_threads(model->program, threads));
     if (!made)
         return fail(LWC_ERROR_MEMORY, "create_context: out of memory, or no more threads can be started");
-    pthread_mutex_lock(&mutex);
+    lock();
     made->next = live;
     live = made;
-    pthread_mutex_unlock(&mutex);
+    unlock();
     *context = made;
     return LWC_OK;
 }
 
-/* The link that holds `context` in the list of live ones; NULL where it is not there. Under the mutex. */
+/* The link that holds `context` in the list of live ones; NULL where it is not there. Under the lock. */
 static lwc_context **find(const lwc_context *context)
 {
     for (lwc_context **link = &live; *link; link = &(*link)->next) {
@@ -124,7 +145,7 @@ static lwc_context **find(const lwc_context *context)
     return NULL;
 }
 
-/* Why `context` cannot be taken now. Under the mutex. */
+/* Why `context` cannot be taken now. Under the lock. */
 static lwc_status refuse(const lwc_context *context)
 {
     if (!context)
@@ -140,11 +161,11 @@ static lwc_status refuse(const lwc_context *context)
 
 lwc_status API(destroy_context)(lwc_context *context)
 {
-    pthread_mutex_lock(&mutex);
+    lock();
     const lwc_status status = refuse(context);
     if (status == LWC_OK)
         *find(context) = context->next;
-    pthread_mutex_unlock(&mutex);
+    unlock();
     if (status == LWC_OK)
         lwc_context_free(context);
     return status;
@@ -152,19 +173,19 @@ lwc_status API(destroy_context)(lwc_context *context)
 
 static lwc_status acquire(lwc_context *context)
 {
-    pthread_mutex_lock(&mutex);
+    lock();
     const lwc_status status = refuse(context);
     if (status == LWC_OK)
         context->busy = true;
-    pthread_mutex_unlock(&mutex);
+    unlock();
     return status;
 }
 
 static void release(lwc_context *context)
 {
-    pthread_mutex_lock(&mutex);
+    lock();
     context->busy = false;
-    pthread_mutex_unlock(&mutex);
+    unlock();
 }
 
 lwc_status API(run)(lwc_context *context, const lwc_tensor_data *inputs, uint32_t input_count,

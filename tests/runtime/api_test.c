@@ -4,13 +4,15 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { N = 64, THREADS = 8, RUNS = 300 };
+enum { N = 64, THREADS = 8, RUNS = 300, FORKS = 300 };
 
 #define EXPECT(condition)                                                                                              \
     do {                                                                                                               \
@@ -187,6 +189,39 @@ static void after_fork(void)
     EXPECT(affine_destroy_context(context) == LWC_OK);
 }
 
+static atomic_bool busy_calling;
+
+static void *call_on(void *argument)
+{
+    (void)argument;
+    while (atomic_load(&busy_calling))
+        EXPECT(affine_destroy_context((lwc_context *)&busy_calling) == LWC_ERROR_HANDLE);
+    return NULL;
+}
+
+/* The child must not inherit a lock that another thread held. */
+static void forks_beside_calls(void)
+{
+    pthread_t thread;
+    lwc_context *context;
+    EXPECT(affine_create_context(model, 1, &context) == LWC_OK);
+    EXPECT(affine_destroy_context(context) == LWC_OK);
+    atomic_store(&busy_calling, true);
+    EXPECT(pthread_create(&thread, NULL, call_on, NULL) == 0);
+    for (int i = 0; i < FORKS; i++) {
+        const pid_t child = fork();
+        if (child == 0) {
+            alarm(30);
+            EXPECT(affine_create_context(model, 1, &context) == LWC_OK);
+            _exit(0);
+        }
+        int status = -1;
+        EXPECT(waitpid(child, &status, 0) == child && status == 0);
+    }
+    atomic_store(&busy_calling, false);
+    EXPECT(pthread_join(thread, NULL) == 0);
+}
+
 int main(int argc, char **argv)
 {
     EXPECT(affine_open(&model) == LWC_OK);
@@ -199,8 +234,10 @@ int main(int argc, char **argv)
     many_threads(one_context);
     EXPECT(affine_destroy_context(shared) == LWC_OK);
     EXPECT(served > 0 && served + refused == THREADS * RUNS);
-    if (argc == 1 || strcmp(argv[1], "no-fork") != 0)
+    if (argc == 1 || strcmp(argv[1], "no-fork") != 0) {
         after_fork();
+        forks_beside_calls();
+    }
     printf("%d served, %d refused as busy\n", served, refused);
     return 0;
 }
