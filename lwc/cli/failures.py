@@ -4,7 +4,9 @@ import errno
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -25,8 +27,30 @@ class Terminated(BaseException):
     """SIGTERM arrived. No `except Exception` swallows it, and cleaning up happens on the way out."""
 
 
-def run_guarded(action: Callable[[], None]) -> int:
-    """Runs `action` and returns the exit code. A failure is one line; LWC_DEBUG adds the traceback."""
+def catch_signals() -> Sequence[BaseException]:
+    """From now on SIGINT and SIGTERM raise; what they raised is also kept in the list that is returned."""
+    received: list[BaseException] = []
+
+    def handler(kind: type[BaseException]) -> Callable[[int, FrameType | None], NoReturn]:
+        def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+            received.append(kind())
+            raise received[-1]
+
+        return stop
+
+    signal.signal(signal.SIGTERM, handler(Terminated))
+    # A shell's background job has SIGINT ignored, and keeps it so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, handler(KeyboardInterrupt))
+    return received
+
+
+def run_guarded(action: Callable[[], None], signals: Sequence[BaseException] = ()) -> int:
+    """Runs `action` and returns the exit code. A failure is one line; LWC_DEBUG adds the traceback.
+
+    Where `signals` holds something when `action` fails, that is why: a library that calls back into Python
+    may have turned it into an error of its own.
+    """
     try:
         action()
         if sys.stdout is not None:
@@ -38,7 +62,7 @@ def run_guarded(action: Callable[[], None]) -> int:
             discard_stdout()
         if debugging():
             traceback.print_exception(error)
-        code, message = describe(error)
+        code, message = describe(signals[-1] if signals else error)
         if message:
             _tell(f"lwc: {printable(message)}\n")
         return code

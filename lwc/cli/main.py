@@ -1,13 +1,11 @@
 """The command `lwc`."""
 
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Sequence
 
 import click
 
-from lwc.cli.failures import Terminated, run_guarded
+from lwc.cli.failures import catch_signals, run_guarded
 from lwc.cli.streams import claim_streams
 from lwc.cli.verbs import LazyGroup
 
@@ -50,20 +48,15 @@ def cli() -> None:
 def main() -> int:
     """The entry point: runs the process's command line and returns its exit code."""
     claim_streams()
-    signal.signal(signal.SIGTERM, _terminate)
-    return run(sys.argv[1:])
+    return run(sys.argv[1:], catch_signals())
 
 
-def run(arguments: list[str]) -> int:
-    """Runs one command line and returns its exit code; never raises."""
-    return run_guarded(lambda: _invoke(arguments))
+def run(arguments: list[str], signals: Sequence[BaseException] = ()) -> int:
+    """Runs one command line and returns its exit code; never raises. `signals`: see `run_guarded`."""
+    return run_guarded(lambda: _invoke(arguments), signals)
 
 
 def _invoke(arguments: list[str]) -> None:
     """What `cli.main` does, without its own handling of errors: see `failures`."""
     with cli.make_context("lwc", arguments) as context:
         cli.invoke(context)
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated

@@ -29,7 +29,7 @@ def load_factory(text: str) -> LoadedModel:
         factory = _import(text, module_name, attribute)
         try:
             returned = factory()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise BadInputError(
                 f"{text}: raised {type(error).__name__}: {one_line(error)}; correct it"
             ) from error
@@ -69,7 +69,7 @@ def _import(text: str, module_name: str, attribute: str) -> Any:
         raise BadInputError(
             f"{text}: there is no module {missing!r}; check the name and the folder"
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise BadInputError(f"{text}: importing {module_name} raised {reason}; correct it") from error
     factory = getattr(module, attribute, None)

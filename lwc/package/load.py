@@ -130,7 +130,12 @@ class Model:
         self._context.close()
 
     def _function(self, name: str) -> Any:
-        return getattr(self._library, f"{self.name}_{name}")
+        try:
+            return getattr(self._library, f"{self.name}_{name}")
+        except AttributeError:
+            raise BadInputError(
+                f"lib{self.name}.so: has no {self.name}_{name}; compile the package again"
+            ) from None
 
     def _tensors(self, kind: str) -> tuple[Tensor, ...]:
         tensors = []

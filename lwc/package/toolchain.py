@@ -31,7 +31,12 @@ class Toolchain:
         command = [*self.command, *arguments]
         try:
             done = subprocess.run(
-                command, cwd=folder, env=_environment(folder), capture_output=True, text=True, timeout=_TIMEOUT
+                command,
+                cwd=folder,
+                env=_environment(folder),
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ResourceError(f"{self.name}: cannot be run ({error}); install a C compiler") from error
@@ -74,4 +79,8 @@ def _version(*command: str, option: str = "--version") -> str:
 def _environment(folder: Path) -> dict[str, str]:
     """zig keeps the C library for the next compilation, and what it compiled in `folder`, to go with it."""
     cache = Path(platformdirs.user_cache_dir("lwc")) / "zig"
-    return {"ZIG_GLOBAL_CACHE_DIR": str(cache), **os.environ, "ZIG_LOCAL_CACHE_DIR": str(folder / "zig-cache")}
+    return {
+        "ZIG_GLOBAL_CACHE_DIR": str(cache),
+        **os.environ,
+        "ZIG_LOCAL_CACHE_DIR": str(folder / "zig-cache"),
+    }

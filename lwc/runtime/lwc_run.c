@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include LWC_HEADER
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,7 +49,7 @@ static uint32_t parse_number(const char *option, const char *text, unsigned long
     char *end = NULL;
     errno = 0;
     const unsigned long value = strtoul(text, &end, 10);
-    if (errno || end == text || *end || *text == '-' || value > limit)
+    if (errno || !isdigit((unsigned char)*text) || *end || value > limit)
         quit(EXIT_USAGE, "%s '%s': give a number from 0 to %lu", option, text, limit);
     return (uint32_t)value;
 }
@@ -168,6 +169,8 @@ static void measure(lwc_context *context, const lwc_tensor_data *inputs, uint32_
     printf("{\"repeat\": %u, \"threads\": %u, \"median_ms\": %.4f, \"p90_ms\": %.4f, \"min_ms\": %.4f, \"mean_ms\": %.4f}\n",
            given->repeat, given->threads, times[given->repeat / 2], times[given->repeat * 9ull / 10], times[0],
            sum / given->repeat);
+    if (fflush(stdout) != 0)
+        quit(EXIT_RESOURCE, "the latency cannot be printed (%s)", strerror(errno));
     free(times);
 }
 

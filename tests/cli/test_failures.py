@@ -111,6 +111,20 @@ def test_interrupt_and_termination(shell: Lwc) -> None:
         done.line()
 
 
+def test_a_library_may_turn_a_signal_into_an_error_of_its_own(shell: Lwc) -> None:
+    """As TVM does with an exception in a function that it calls."""
+    program = (
+        "import os, signal, lwc.cli.main as m",
+        "def invoke(arguments):",
+        "    try: os.kill(os.getpid(), signal.SIGTERM)",
+        "    except BaseException as error: raise RuntimeError('') from error",
+        "m._invoke = invoke",
+        "raise SystemExit(m.main())",
+    )
+    done = shell(f'{PYTHON} -c "$PROGRAM"', PROGRAM="\n".join(program))
+    assert (done.code, done.line()) == (143, "lwc: terminated\n")
+
+
 def test_what_libraries_print_stays_out_of_sight(shell: Lwc) -> None:
     program = (
         "import os, logging, warnings, lwc.cli.main as m;"

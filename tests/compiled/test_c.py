@@ -77,6 +77,13 @@ def test_repeat_measures(native: Path, raw: Path) -> None:
     assert found["min_ms"] <= found["mean_ms"]
 
 
+def test_a_latency_that_cannot_be_printed(native: Path, raw: Path) -> None:
+    command = f"'{native}/lwc-run' --input '{raw}' --repeat 1 > /dev/full"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 6
+    assert done.stderr == "lwc-run: the latency cannot be printed (No space left on device)\n"
+
+
 def test_help(native: Path) -> None:
     for option in ("--help", "-h"):
         done = lwc_run(native, option)

@@ -1,5 +1,6 @@
 """A package that was changed after it was made is refused before anything of it is loaded or run."""
 
+import _ctypes
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -127,3 +128,14 @@ def test_another_sample_with_its_hash_made_anew_disagrees(
     rehash(package, name)
     with pytest.raises(VerificationError, match="output 'logits' differs from PyTorch by"):
         verify_package(package)
+
+
+def test_another_library_under_its_name(native: Path, copy: Copy) -> None:
+    package = copy(native)
+    manifest = read_manifest(package)
+    path = package / manifest.library
+    # A library that exists wherever Python does, and has none of the functions.
+    path.write_bytes(Path(_ctypes.__file__).read_bytes())
+    rehash(package, path.name)
+    with pytest.raises(BadInputError, match=f"{path.name}: has no {manifest.name}_last_error"):
+        lwc.load(package)

@@ -26,6 +26,7 @@ class Returns(nn.Module):
 
 def good(): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.5)), torch.ones(1, 3, 8, 8)
 def two(): return TwoOutputs(), (torch.ones(2, 3), torch.ones(2, 3))
+def exits(): raise SystemExit(0)
 def fails(): raise ValueError("no\\nweights")
 def needs_argument(x): return x
 def nothing(): return None
@@ -84,6 +85,7 @@ def test_several_inputs_and_outputs_are_numbered() -> None:
         ("my_nets:missing", BadInputError, "has no 'missing'"),
         ("my_nets:number", BadInputError, "cannot call its 'number'"),
         ("my_nets:fails", BadInputError, "ValueError: no weights"),
+        ("my_nets:exits", BadInputError, "SystemExit: 0"),
         ("my_nets:needs_argument", BadInputError, "TypeError"),
         ("my_nets:nothing", BadInputError, "NoneType"),
         ("my_nets:no_module", BadInputError, "no pair with a module"),
