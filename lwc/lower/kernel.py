@@ -1,20 +1,13 @@
 """The template kernels of one program: each distinct one planned, packed and scheduled once."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from lwc.targets.kernels import conv2d, depthwise, gemm, matmul, plain
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, tirx, tvm
 
 ATTRIBUTE = "lwc.kernel"
-
-
-class Template(Protocol):
-    """A module of lwc.targets.kernels."""
-
-    def schedule(self, sch: Schedule, kernel: Any) -> None:
-        """Schedule the function that the template's `compute` gave."""
 
 
 _TEMPLATES: dict[type, Any] = {

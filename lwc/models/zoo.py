@@ -7,7 +7,6 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lwc.errors import BadInputError
 from lwc.models.preprocess import Channels, Preprocessing, Resample
 
 Task = Literal["classification", "segmentation"]
@@ -49,13 +48,6 @@ class ZooModel:
     def fixed_size(self) -> bool:
         """Whether the weights fit one image size only."""
         return self.architecture.startswith("Levit")
-
-
-def find_zoo_model(name: str) -> ZooModel:
-    """The zoo model called exactly `name`. Raises BadInputError with a suggestion for an unknown name."""
-    if name in ZOO:
-        return ZOO[name]
-    raise BadInputError(f"model {name[:200]!r}: unknown; {suggest(name)}")
 
 
 def suggest(name: str) -> str:

@@ -89,10 +89,14 @@ def _replace(partial: Path, output: Path) -> None:
         if output.exists():
             output.rename(old)
         partial.rename(output)
-    except OSError as error:
-        if old.exists():
+    except BaseException as error:
+        # Not where another process has put its package there meanwhile.
+        if old.exists() and not output.exists():
             old.rename(output)
+        if not isinstance(error, OSError):
+            raise
         raise ResourceError(
             f"{output}: cannot be written ({error.strerror}); choose another folder"
         ) from error
-    shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

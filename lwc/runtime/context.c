@@ -112,19 +112,21 @@ static void bind_tensors(lwc_context *context, const lwc_tensor_data *inputs, co
 static lwc_status run_calls(lwc_context *context)
 {
     const lwc_program *program = context->program;
+    uint32_t done = 0;
+    lwc_set_error("%s", "");
     lwc_pool_enter(context->pool);
-    int failed = 0;
-    for (uint32_t i = 0; i < program->call_count && !failed; i++) {
-        const lwc_call *call = &program->calls[i];
+    for (; done < program->call_count; done++) {
+        const lwc_call *call = &program->calls[done];
         tvm_any result = {0};
-        lwc_set_error("run: kernel %u failed", i);
-        failed = call->kernel(NULL, context->operands + call->first, (int32_t)call->count, &result);
+        if (call->kernel(NULL, context->operands + call->first, (int32_t)call->count, &result) != 0)
+            break;
     }
     lwc_pool_leave();
-    if (failed)
-        return LWC_ERROR_KERNEL;
-    lwc_set_error("%s", "");
-    return LWC_OK;
+    if (done == program->call_count)
+        return LWC_OK;
+    if (*lwc_get_error() == 0)
+        lwc_set_error("run: kernel %u failed", done);
+    return LWC_ERROR_KERNEL;
 }
 
 static void copy_outputs(const lwc_context *context, const lwc_tensor_data *outputs)

@@ -145,17 +145,42 @@ def test_a_file_system_that_takes_nothing_new() -> None:
         pytest.fail("the block must not run")
 
 
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [(OSError(28, "No space left on device"), ResourceError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
 def test_the_older_package_comes_back_when_the_new_one_cannot_be_moved_in(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    failure: BaseException,
+    raised: type[BaseException],
+    package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before, rename = contents(tmp_path), Path.rename
 
     def fail_for_the_new_one(self: Path, target: Path) -> Path:
         if target == package and ".partial-" in self.name and not self.name.endswith(".old"):
-            raise OSError(28, "No space left on device")
+            raise failure
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
-    with pytest.raises(ResourceError, match="No space left"), package_folder(package) as folder:
+    with pytest.raises(raised), package_folder(package) as folder:
         (folder / "file").touch()
     assert contents(tmp_path) == before
+
+
+def test_another_process_puts_its_package_there_meanwhile(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def be_late(self: Path, target: Path) -> Path:
+        if target == package and ".partial-" in self.name:
+            package.mkdir()
+            (package / "theirs").touch()
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", be_late)
+    with pytest.raises(ResourceError, match="cannot be written"), package_folder(package) as folder:
+        (folder / "ours").touch()
+    assert contents(tmp_path) == {package.name: b"", f"{package.name}/theirs": b""}
