@@ -1,5 +1,3 @@
-import time
-
 import pytest
 import torch
 
@@ -78,11 +76,3 @@ def test_example_inputs_are_normalised(shape: tuple[int, ...], seed: int) -> Non
     limit = 1e-3 if len(shape) == 4 and shape[1] == 3 else 1.0
     assert abs(value.mean()) < limit
     assert abs(value.std() - 1) < limit
-
-
-def test_it_is_fast(seed: int) -> None:
-    load("mobilenet_v1", seed)
-    # Of the process: a busy machine must not make it fail.
-    start = time.process_time()
-    load("mobilenet_v1", seed)
-    assert time.process_time() - start < 3
