@@ -139,5 +139,5 @@ def agrees(
     package = result.package
     verify_package(package)
     for check in compare(package, module, random_inputs(shapes, rng)):
-        # Where an output hardly varies, agreement proves nothing; a scalar does not vary.
-        assert check.deviation > 0.05 or check.deviation == 0, check.name
+        # Where an output varies no more than its error may be, agreement proves nothing; a scalar does not vary.
+        assert check.deviation > 1000 * check.rms_limit or check.deviation == 0, check.name
