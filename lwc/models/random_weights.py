@@ -14,9 +14,12 @@ from lwc.models.synthetic import natural_images, vary_exposure
 
 # Of images for the batch norms' statistics: the norm of a pooled map sees one value an image. Larger images
 # are calibrated at the largest size here, which costs a quarter and gives nearly the same statistics.
-_BATCHES, _BATCH, _LARGEST = 2, 8, 224
+_BATCHES, _BATCH, _LARGEST = 4, 8, 224
 # Of images, at their true size, for the scale of the logits.
 _TRIALS = 3
+# The scale of the batch norms between attention's linear layers, which end residual branches. At 1 the branches
+# drown the trunk, and one image in a hundred has logits fifty times those of the others; trained, they are small.
+_TOKEN_NORM = 0.3
 
 
 def randomize(model: nn.Module, heads: tuple[str, ...], image_size: int, seed: int) -> None:
@@ -47,12 +50,13 @@ def _one_thread() -> Iterator[None]:
 
 
 def _initialize(module: nn.Module, generator: torch.Generator) -> None:
-    """Kaiming for weights, values around 1 and 0 for a norm's scale and shift, small ones for the rest."""
+    """Kaiming for weights, values around a norm's usual scale and around 0 for its shift, small ones for the rest."""
+    scale = _TOKEN_NORM if isinstance(module, nn.BatchNorm1d) else 1.0
     norm = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm)
     for name, parameter in module.named_parameters(recurse=False):
-        mean, deviation = 0.0, 0.1
+        mean, deviation = 0.0, 0.1 * scale
         if norm and name == "weight":
-            mean = 1.0
+            mean = scale
         elif name == "weight" and parameter.dim() > 1:
             # A convolution here is followed by a rectifier, which halves the power; a linear layer is not.
             gain = 2.0 if isinstance(module, nn.Conv2d) else 1.0
