@@ -17,8 +17,8 @@ from lwc.models.synthetic import natural_images, vary_exposure
 _BATCHES, _BATCH, _LARGEST = 4, 8, 224
 # Of images, at their true size, for the scale of the logits.
 _TRIALS = 3
-# The scale of the batch norms between attention's linear layers, which end residual branches. At 1 the branches
-# drown the trunk, and one image in a hundred has logits fifty times those of the others; trained, they are small.
+# The scale of the batch norms over tokens (LeViT's, in attention, multilayer perceptrons and heads). At 1 the
+# residual branches drown the trunk, and the logits of single images are up to 37 times those of the others.
 _TOKEN_NORM = 0.3
 
 
