@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lwc.driver import CompileRequest, CompileResult, compile_package
 from lwc.models.request import ModelRequest
+from lwc.pipeline import Pipeline
+from lwc.rewriting import PassOptions
 
 
 class _Quiet:
@@ -32,10 +34,13 @@ def compile(
     batch: int = 1,
     weights: str = "auto",
     seed: int = 0,
-    passes: str = "default",
+    passes: str | Pipeline = "default",
     threads: int = 0,
 ) -> CompileResult:
     """Compile `model` as `lwc compile` does, with the same names and meanings of the options.
+
+    `passes` is the text form of a pipeline, or one made in Python:
+    `Pipeline.parse("default").insert_after("fold-batch-norm", MyPass())`.
 
     Raises the errors of `lwc.errors`; a warning of the command line is a Python warning here.
     """
@@ -43,8 +48,7 @@ def compile(
         ModelRequest(model, width, image_size, output_stride, num_labels, batch, weights, seed),
         target,
         None if output is None else Path(output),
-        passes,
-        None,
+        PassOptions(passes),
         threads,
     )
     return compile_package(request, _Quiet())

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import lwc.ops  # noqa: F401  registers the operators
-from lwc.dump import dump_to
 from lwc.lower.build import build_kernels
 from lwc.lower.lower import lower
 from lwc.models.load import load_model
@@ -21,7 +20,7 @@ from lwc.package.parts import Parts
 from lwc.package.toolchain import find_toolchain
 from lwc.package.verify_parts import verify_parts
 from lwc.package.write import check_destination, package_folder
-from lwc.pipeline import Pipeline, run_pipeline
+from lwc.rewriting import PassOptions, rewrite
 from lwc.targets.resolve import resolve_target
 from lwc.trace import trace
 from lwc.tvm_api import check_cpu
@@ -31,15 +30,13 @@ from lwc.tvm_api import check_cpu
 class CompileRequest:
     """What to compile, for which machine, and where to.
 
-    `output` None: MODEL-TARGET/ in the current folder; `threads` 0: the device decides;
-    `dump_dir`: a folder for the graph after every pass.
+    `output` None: MODEL-TARGET/ in the current folder; `threads` 0: the device decides.
     """
 
     model: ModelRequest
     target: str = "native"
     output: Path | None = None
-    passes: str = "default"
-    dump_dir: Path | None = None
+    passes: PassOptions = field(default_factory=PassOptions)
     threads: int = 0
 
 
@@ -84,8 +81,7 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
     clock = _Clock(reporter)
     target = resolve_target(request.target)
     check_cpu(target)
-    pipeline = Pipeline.parse(request.passes)
-    hooks = () if request.dump_dir is None else (dump_to(request.dump_dir),)
+    pipeline = request.passes.pipeline()
     if request.output is not None:
         check_destination(request.output)
     toolchain = find_toolchain(target)
@@ -96,11 +92,11 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
     with clock.stage("trace"):
         traced = trace(model.module, model.inputs, model.input_names)
     with clock.stage("passes"):
-        rewritten, records = run_pipeline(pipeline, traced, hooks)
+        rewritten = rewrite(request.passes, pipeline, traced, output.with_name(f"{output.name}-reproducer"))
     with clock.stage("lower"):
-        lowered = lower(rewritten, target)
+        lowered = lower(rewritten.program, target)
     with package_folder(output) as folder, tempfile.TemporaryDirectory(prefix="lwc-build-") as scratch:
-        parts = Parts(model, target, request.threads, lowered, records, toolchain, Path(scratch))
+        parts = Parts(model, target, request.threads, lowered, rewritten.records, toolchain, Path(scratch))
         with clock.stage("build"):
             parts.write_header()
             kernels = build_kernels(lowered.kernels, target)

@@ -1,32 +1,39 @@
-"""A hook that writes the graph after every pass, numbered, as readable text."""
+"""A hook that writes the graph after every pass, numbered: as readable text, and as a drawing for Graphviz."""
 
 from pathlib import Path
 
 from lwc.errors import BadInputError
 from lwc.graph import readable
-from lwc.pipeline import Hook
+from lwc.graph_view import module_regions, to_dot
+from lwc.pipeline import Hook, Step
 from lwc.trace import Program
 
 
 def dump_to(folder: Path) -> Hook:
-    """The hook that writes NN_PASS.txt into `folder`, and 00_trace.txt before the first pass.
+    """The hook that writes NN_PASS.txt and NN_PASS.dot into `folder`, and 00_trace before the first pass.
 
     Raises BadInputError where `folder` cannot be written.
     """
-    _write(folder, None, "")
+    _write(folder, {})
 
-    def dump(position: int, name: str, before: Program, after: Program) -> None:
-        if position == 1:
-            _write(folder, "00_trace.txt", readable(before.module.graph))
-        _write(folder, f"{position:02d}_{name}.txt", readable(after.module.graph))
+    def dump(step: Step) -> None:
+        if step.position == 1:
+            _write(folder, _drawn("00_trace", step.before))
+        _write(folder, _drawn(f"{step.position:02d}_{step.item.name}", step.after))
 
     return dump
 
 
-def _write(folder: Path, name: str | None, text: str) -> None:
+def _drawn(stem: str, program: Program) -> dict[str, str]:
+    """The text of each file, by its name."""
+    dot = to_dot(program, module_regions(program))
+    return {f"{stem}.txt": readable(program.module.graph), f"{stem}.dot": dot}
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if name is not None:
+        for name, text in files.items():
             (folder / name).write_text(text)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -8,6 +8,7 @@ from torch import fx
 from torch.utils._pytree import tree_leaves
 
 from lwc.errors import UnsupportedError
+from lwc.graph import RESHAPES
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def trace(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], input_names
         raise UnsupportedError(f"{kind}: the shape of {name!r} depends on the data; make it fixed")
     assert isinstance(graph_module, fx.GraphModule)
     _drop_type_checks(graph_module)
+    _reshape_for_view(graph_module)
     return Program(graph_module, inputs, input_names)
 
 
@@ -77,4 +79,12 @@ def _drop_type_checks(module: fx.GraphModule) -> None:
     for node in list(module.graph.nodes):
         if node.target is torch.ops.aten._assert_tensor_metadata.default:
             module.graph.erase_node(node)
+    module.recompile()
+
+
+def _reshape_for_view(module: fx.GraphModule) -> None:
+    """A view exists for some layouts in memory only, which passes change; a reshape always does."""
+    for node in module.graph.nodes:
+        if node.target in RESHAPES:
+            node.target = torch.ops.aten.reshape.default
     module.recompile()

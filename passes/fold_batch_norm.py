@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from lwc.graph import add_constant, aten, calls, constant, has_other_users, shape_of, through_reshapes
+from lwc.graph import add_constant, aten, constant, has_other_users, shape_of, through_reshapes
 from lwc.ops import ConvView, LinearView
 from lwc.ops.view import named_arguments
-from lwc.pipeline import Pass, PassResult, Refusal
+from lwc.pipeline import Pass
 from lwc.trace import Program
 
 BATCH_NORM = aten._native_batch_norm_legit_no_training.default
@@ -22,26 +22,34 @@ _CONV2D, _LINEAR = torch.ops.lwc.conv2d.default, torch.ops.lwc.linear.default
 
 
 @dataclass(frozen=True)
-class FoldBatchNorm(Pass):
+class Folding:
+    """A batch norm, and the layer whose output it normalises."""
+
+    producer: fx.Node
+    norm: fx.Node
+
+
+@dataclass(frozen=True)
+class FoldBatchNorm(Pass[Folding]):
     """Batch norm joins the convolution or linear layer before it."""
 
     name: ClassVar[str] = "fold-batch-norm"
     requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
 
-    def run(self, program: Program) -> PassResult:
+    def match(self, program: Program, node: fx.Node) -> Folding | None:
+        """A batch norm that reads a convolution or a linear layer."""
+        producer = through_reshapes(node.args[0]) if node.target is BATCH_NORM else None
+        if not isinstance(producer, fx.Node) or producer.target not in (_CONV2D, _LINEAR):
+            return None
+        return Folding(producer, node)
+
+    def refuse(self, program: Program, match: Folding) -> str | None:
+        """Nothing else may read what changes, and each channel must be the layer's."""
+        return _refuse(program.module, match.producer, match.norm)
+
+    def rewrite(self, program: Program, match: Folding) -> None:
         """See the module's docstring."""
-        count, refusals = 0, []
-        for norm in calls(program.module.graph, BATCH_NORM):
-            producer = through_reshapes(norm.args[0])
-            if not isinstance(producer, fx.Node) or producer.target not in (_CONV2D, _LINEAR):
-                continue
-            reason = _refuse(program.module, producer, norm)
-            if reason is not None:
-                refusals.append(Refusal(norm.name, reason))
-                continue
-            _fold(program.module, producer, norm)
-            count += 1
-        return PassResult(count, tuple(refusals))
+        _fold(program.module, match.producer, match.norm)
 
 
 def scale_and_shift(module: fx.GraphModule, norm: fx.Node) -> tuple[torch.Tensor, torch.Tensor] | None:

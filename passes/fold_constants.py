@@ -4,6 +4,7 @@ Given:   y = f(c1, c2)      c1, c2 constants
 Result:  y = c              c = f(c1, c2)
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,39 +12,56 @@ import torch
 from torch import fx
 
 from lwc.graph import add_constant, constant
-from lwc.pipeline import Pass, PassResult, Refusal
+from lwc.pipeline import Pass
 from lwc.trace import Program
 
 
 @dataclass(frozen=True)
-class FoldConstants(Pass):
+class Computed:
+    """A node that constants alone feed: its value, or why it is not computed."""
+
+    node: fx.Node
+    value: torch.Tensor | str
+
+
+@dataclass(frozen=True)
+class FoldConstants(Pass[Computed]):
     """Compute nodes that depend on constants only, up to `max_elements` elements each."""
 
     name: ClassVar[str] = "fold-constants"
     max_elements: int = 1 << 22
 
-    def run(self, program: Program) -> PassResult:
-        """See the module's docstring."""
-        module = program.module
+    def candidates(self, program: Program) -> Iterator[tuple[fx.Node, Computed]]:
+        """What is not computed, then each constant that the rest of the graph reads."""
         values: dict[fx.Node, Any] = {}
-        refusals = []
-        for node in module.graph.nodes:
-            value = constant(module, node)
+        for node in program.module.graph.nodes:
+            value = constant(program.module, node)
             if value is not None:
                 values[node] = value
             if node.op != "call_function" or not all(n in values for n in node.all_input_nodes):
                 continue
-            reason = self._refuse(node)
+            reason = self._reason_against(node)
             if reason is not None:
-                refusals.append(Refusal(node.name, reason))
+                yield node, Computed(node, reason)
                 continue
             values[node] = _evaluate(node, values)
-        # From the end, so that what only other constants read has no reader left and goes.
-        folded = [node for node in reversed(values) if node.op == "call_function"]
-        count = sum(_replace(module, node, values[node]) for node in folded)
-        return PassResult(count, tuple(refusals))
+        for node, value in values.items():
+            read = any(user not in values for user in node.users)
+            if read and node.op == "call_function" and isinstance(value, torch.Tensor):
+                yield node, Computed(node, value)
 
-    def _refuse(self, node: fx.Node) -> str | None:
+    def refuse(self, program: Program, match: Computed) -> str | None:
+        """Random numbers and large tensors stay."""
+        return match.value if isinstance(match.value, str) else None
+
+    def rewrite(self, program: Program, match: Computed) -> None:
+        """The users read the value."""
+        assert isinstance(match.value, torch.Tensor)
+        with program.module.graph.inserting_before(match.node):
+            replacement = add_constant(program.module, f"folded_{match.node.name}", match.value)
+        match.node.replace_all_uses_with(replacement)
+
+    def _reason_against(self, node: fx.Node) -> str | None:
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             return "it is random"
         if not _fits(node.meta.get("val"), self.max_elements):
@@ -61,15 +79,3 @@ def _evaluate(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     arguments, keywords = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
     with torch.no_grad():
         return node.target(*arguments, **keywords)  # type: ignore[operator]
-
-
-def _replace(module: fx.GraphModule, node: fx.Node, value: Any) -> bool:
-    """Replace a tensor that something reads, and erase its node; tells whether it replaced."""
-    replaced = bool(node.users) and isinstance(value, torch.Tensor)
-    if replaced:
-        with module.graph.inserting_before(node):
-            replacement = add_constant(module, f"folded_{node.name}", value)
-        node.replace_all_uses_with(replacement)
-    if not node.users:
-        module.graph.erase_node(node)
-    return replaced

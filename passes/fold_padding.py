@@ -10,35 +10,38 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from lwc.graph import aten, calls
+from lwc.graph import aten
 from lwc.ops import ConvView
 from lwc.ops.view import named_arguments
-from lwc.pipeline import Pass, PassResult, Refusal
+from lwc.pipeline import Pass
 from lwc.trace import Program
 
 _PADS = (aten.pad.default, aten.constant_pad_nd.default)
 
 
 @dataclass(frozen=True)
-class FoldPadding(Pass):
+class FoldPadding(Pass[fx.Node]):
     """Zero padding, symmetric or not, joins the convolution that reads it."""
 
     name: ClassVar[str] = "fold-padding"
     requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
+    # One padding may read another.
+    repeat: ClassVar[bool] = True
 
-    def run(self, program: Program) -> PassResult:
+    def match(self, program: Program, node: fx.Node) -> fx.Node | None:
+        """A convolution that reads a padding."""
+        if node.target is not torch.ops.lwc.conv2d.default or ConvView.of(node).x.target not in _PADS:
+            return None
+        return node
+
+    def refuse(self, program: Program, match: fx.Node) -> str | None:
+        """Only zeros around rows and columns are what a convolution pads with."""
+        view = ConvView.of(match)
+        return _refuse(view.x, view)
+
+    def rewrite(self, program: Program, match: fx.Node) -> None:
         """See the module's docstring."""
-        count, refusals = 0, []
-        for node in calls(program.module.graph, torch.ops.lwc.conv2d.default):
-            # One padding may read another.
-            while (view := ConvView.of(node)).x.target in _PADS:
-                reason = _refuse(view.x, view)
-                if reason is not None:
-                    refusals.append(Refusal(node.name, reason))
-                    break
-                node.args = _absorb(view).arguments  # type: ignore[assignment]
-                count += 1
-        return PassResult(count, tuple(refusals))
+        match.args = _absorb(ConvView.of(match)).arguments  # type: ignore[assignment]
 
 
 def _absorb(view: ConvView) -> ConvView:

@@ -4,16 +4,17 @@ Given:   y = act(op(x, W, b))         op = conv2d or linear, reshapes in between
 Result:  y = op(x, W, b, activation=act)
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import fx
 
-from lwc.graph import aten, calls, has_other_users, through_reshapes
+from lwc.graph import aten, has_other_users, through_reshapes
 from lwc.ops import ConvView, LinearView
 from lwc.ops.view import named_arguments
-from lwc.pipeline import Pass, PassResult, Refusal
+from lwc.pipeline import Pass
 from lwc.trace import Program
 
 _CONV2D, _LINEAR = torch.ops.lwc.conv2d.default, torch.ops.lwc.linear.default
@@ -26,7 +27,7 @@ _CURVES: dict[Any, str] = {
     aten.tanh.default: "tanh",
 }
 # The names of their bounds.
-_CLAMPS: dict[Any, tuple[str, str]] = {
+CLAMPS: dict[Any, tuple[str, str]] = {
     aten.relu.default: ("", ""),
     aten.relu6.default: ("", ""),
     aten.hardtanh.default: ("min_val", "max_val"),
@@ -37,41 +38,56 @@ _CLAMPS: dict[Any, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class FuseActivation(Pass):
+class Fusion:
+    """An activation, and the layer whose output it reads."""
+
+    producer: fx.Node
+    node: fx.Node
+
+    @property
+    def view(self) -> Any:
+        """The layer's arguments."""
+        kind: Any = ConvView if self.producer.target is _CONV2D else LinearView
+        return kind.of(self.producer)
+
+
+@dataclass(frozen=True)
+class FuseActivation(Pass[Fusion]):
     """ReLU, ReLU6, clamps, SiLU, hardswish, sigmoids and GELU join the layer before them."""
 
     name: ClassVar[str] = "fuse-activation"
     requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
 
-    def run(self, program: Program) -> PassResult:
+    def match(self, program: Program, node: fx.Node) -> Fusion | None:
+        """An activation that reads a convolution or a linear layer."""
+        known = node.target in _CURVES or node.target in CLAMPS
+        producer = through_reshapes(node.args[0]) if known else None
+        if not isinstance(producer, fx.Node) or producer.target not in (_CONV2D, _LINEAR):
+            return None
+        return Fusion(producer, node)
+
+    def refuse(self, program: Program, match: Fusion) -> str | None:
+        """The layer computes one curve, then one clamp, for this reader alone."""
+        return _refuse(match.node, match.producer, match.view)
+
+    def rewrite(self, program: Program, match: Fusion) -> None:
         """See the module's docstring."""
-        count, refusals = 0, []
-        for node in calls(program.module.graph, *_CURVES, *_CLAMPS):
-            producer = through_reshapes(node.args[0])
-            if not isinstance(producer, fx.Node) or producer.target not in (_CONV2D, _LINEAR):
-                continue
-            view: Any = ConvView.of(producer) if producer.target is _CONV2D else LinearView.of(producer)
-            reason = _refuse(node, producer, view)
-            if reason is not None:
-                refusals.append(Refusal(node.name, reason))
-                continue
-            minimum, maximum = _bounds(node)
-            curve = _CURVES.get(node.target, view.activation)
-            producer.args = replace(view, activation=curve, minimum=minimum, maximum=maximum).arguments
-            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
-            program.module.graph.erase_node(node)
-            count += 1
-        return PassResult(count, tuple(refusals))
+        minimum, maximum = clamp_bounds(match.node)
+        curve = _CURVES.get(match.node.target, match.view.activation)
+        fused = replace(match.view, activation=curve, minimum=minimum, maximum=maximum)
+        match.producer.args = fused.arguments
+        match.node.replace_all_uses_with(match.node.args[0])  # type: ignore[arg-type]
+        program.module.graph.erase_node(match.node)
 
 
-def _bounds(node: fx.Node) -> tuple[float | None, float | None]:
+def clamp_bounds(node: fx.Node) -> tuple[float | None, float | None]:
     """The clamp that `node` applies, (None, None) for a curve."""
     values = named_arguments(node)
     if node.target is aten.relu.default:
         return 0.0, None
     if node.target is aten.relu6.default:
         return 0.0, 6.0
-    low, high = _CLAMPS.get(node.target, ("", ""))
+    low, high = CLAMPS.get(node.target, ("", ""))
     return _number(values.get(low)), _number(values.get(high))
 
 
@@ -86,7 +102,9 @@ def _refuse(node: fx.Node, producer: fx.Node, view: Any) -> str | None:
         return "the layer before it clamps already"
     if node.target in _CURVES and view.activation != "identity":
         return "the layer before it has an activation already"
-    minimum, maximum = _bounds(node)
+    minimum, maximum = clamp_bounds(node)
+    if math.isnan(minimum or 0) or math.isnan(maximum or 0):
+        return "a bound is not a number"
     if minimum is not None and maximum is not None and minimum > maximum:
         return "its bounds are reversed"
     if node.target is aten.gelu.default and named_arguments(node)["approximate"] != "none":

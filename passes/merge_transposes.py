@@ -15,8 +15,8 @@ import torch
 from torch import fx
 
 from lwc.graph import RESHAPES, aten, shape_of
-from lwc.passes.layout_rules import permute
-from lwc.pipeline import Pass, PassResult
+from lwc.passes.layout import permute
+from lwc.pipeline import Pass
 from lwc.trace import Program
 
 _TRANSPOSES = (aten.permute.default, aten.transpose.int, aten.t.default)
@@ -24,19 +24,7 @@ _MOVES = (*RESHAPES, *_TRANSPOSES, aten.squeeze.dim, aten.squeeze.dims, aten.uns
 
 
 @dataclass(frozen=True)
-class MergeTransposes(Pass):
-    """Reshapes and transposes in a row become one transpose at most."""
-
-    name: ClassVar[str] = "merge-transposes"
-
-    def run(self, program: Program) -> PassResult:
-        """See the module's docstring."""
-        graph = program.module.graph
-        return PassResult(sum(_merge(graph, node) for node in list(graph.nodes) if _ends_chain(node)))
-
-
-@dataclass(frozen=True)
-class _Axes:
+class Axes:
     """A tensor's elements as axes of these extents, and a permutation of them."""
 
     extents: list[int]
@@ -52,30 +40,51 @@ class _Axes:
         return torch.arange(math.prod(self.extents)).reshape(self.extents).permute(self.order).flatten()
 
 
+@dataclass(frozen=True)
+class Chain:
+    """Reshapes and transposes in a row from `source` to `last`, and the one permutation that does the same."""
+
+    source: fx.Node
+    last: fx.Node
+    axes: Axes
+
+
+@dataclass(frozen=True)
+class MergeTransposes(Pass[Chain]):
+    """Reshapes and transposes in a row become one transpose at most."""
+
+    name: ClassVar[str] = "merge-transposes"
+
+    def match(self, program: Program, node: fx.Node) -> Chain | None:
+        """A chain that ends in `node` and has more transposes than it needs."""
+        if not _ends_chain(node):
+            return None
+        chain = [node]
+        while _moves(chain[0].args[0]) and len(chain[0].args[0].users) == 1:  # type: ignore[union-attr]
+            chain.insert(0, chain[0].args[0])  # type: ignore[arg-type]
+        source: Any = chain[0].args[0]
+        axes = _axes(_element_order(chain, shape_of(source)))
+        if axes is None or sum(link.target in _TRANSPOSES for link in chain) <= axes.transposes:
+            return None
+        return Chain(source, node, axes)
+
+    def rewrite(self, program: Program, match: Chain) -> None:
+        """See the module's docstring."""
+        graph, axes = program.module.graph, match.axes
+        with graph.inserting_before(match.last):
+            y = match.source
+            if axes.transposes:
+                y = permute(graph, _reshape(graph, y, axes.extents), tuple(axes.order))
+            y = _reshape(graph, y, list(shape_of(match.last)))
+        match.last.replace_all_uses_with(y)
+
+
 def _moves(node: Any) -> bool:
     return isinstance(node, fx.Node) and node.target in _MOVES
 
 
 def _ends_chain(node: fx.Node) -> bool:
     return _moves(node) and not (len(node.users) == 1 and _moves(next(iter(node.users))))
-
-
-def _merge(graph: fx.Graph, last: fx.Node) -> bool:
-    """Rewrite the chain that ends in `last` if that saves a transpose; whether it did."""
-    chain = [last]
-    while _moves(chain[0].args[0]) and len(chain[0].args[0].users) == 1:  # type: ignore[union-attr]
-        chain.insert(0, chain[0].args[0])  # type: ignore[arg-type]
-    source: Any = chain[0].args[0]
-    axes = _axes(_element_order(chain, shape_of(source)))
-    if axes is None or sum(node.target in _TRANSPOSES for node in chain) <= axes.transposes:
-        return False
-    with graph.inserting_before(last):
-        y = source
-        if axes.transposes:
-            y = permute(graph, _reshape(graph, y, axes.extents), tuple(axes.order))
-        y = _reshape(graph, y, list(shape_of(last)))
-    last.replace_all_uses_with(y)
-    return True
 
 
 def _reshape(graph: fx.Graph, x: fx.Node, shape: list[int]) -> fx.Node:
@@ -96,7 +105,7 @@ def _element_order(chain: list[fx.Node], shape: tuple[int, ...]) -> torch.Tensor
     return numbers.flatten()
 
 
-def _axes(numbers: torch.Tensor) -> _Axes | None:
+def _axes(numbers: torch.Tensor) -> Axes | None:
     """The fewest axes of the source whose permutation gives the order `numbers`; None where none does."""
     wanted = numbers
     digits: list[tuple[int, int]] = []
@@ -107,5 +116,5 @@ def _axes(numbers: torch.Tensor) -> _Axes | None:
         digits.insert(0, (step, extent))
         numbers = numbers[::extent]
     by_step = sorted(digits, reverse=True)
-    axes = _Axes([extent for _, extent in by_step], [by_step.index(digit) for digit in digits])
+    axes = Axes([extent for _, extent in by_step], [by_step.index(digit) for digit in digits])
     return axes if torch.equal(axes.element_order(), wanted) else None

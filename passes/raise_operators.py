@@ -13,41 +13,41 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from lwc.graph import aten, calls, constant, shape_of
+from lwc.graph import aten, constant, shape_of
 from lwc.ops.view import named_arguments
-from lwc.pipeline import Pass, PassResult, Refusal
+from lwc.pipeline import Pass
 from lwc.trace import Program
+
+_RAISED = (aten.conv2d.default, aten.conv2d.padding, aten.convolution.default, aten.linear.default)
 
 
 @dataclass(frozen=True)
-class RaiseOperators(Pass):
+class RaiseOperators(Pass[fx.Node]):
     """Convolutions and linear layers with constant weights become lwc's operators."""
 
     name: ClassVar[str] = "raise-operators"
+    introduces: ClassVar[tuple[str, ...]] = ("lwc.conv2d.default", "lwc.linear.default")
 
-    def run(self, program: Program) -> PassResult:
+    def match(self, program: Program, node: fx.Node) -> fx.Node | None:
+        """ATen's convolution or linear layer."""
+        return node if node.target in _RAISED else None
+
+    def refuse(self, program: Program, match: fx.Node) -> str | None:
+        """lwc has two-dimensional convolutions of floating point with constant weights."""
+        return _refuse(program.module, match, named_arguments(match))
+
+    def rewrite(self, program: Program, match: fx.Node) -> None:
         """See the module's docstring."""
-        graph, count, refusals = program.module.graph, 0, []
-        for node in calls(
-            graph, aten.conv2d.default, aten.conv2d.padding, aten.convolution.default, aten.linear.default
-        ):
-            values = named_arguments(node)
-            x = values.get("input")
-            reason = _refuse(program.module, node, values)
-            if reason is not None:
-                refusals.append(Refusal(node.name, reason))
-                continue
-            linear = node.target is aten.linear.default
-            target = torch.ops.lwc.linear.default if linear else torch.ops.lwc.conv2d.default
-            arguments = [x, values["weight"], values["bias"]]
-            arguments += ["identity", None, None] if linear else _convolution_arguments(values)
-            with graph.inserting_before(node):
-                raised = graph.call_function(target, tuple(arguments))
-            raised.meta = dict(node.meta)
-            node.replace_all_uses_with(raised)
-            graph.erase_node(node)
-            count += 1
-        return PassResult(count, tuple(refusals))
+        graph, values = program.module.graph, named_arguments(match)
+        linear = match.target is aten.linear.default
+        target = torch.ops.lwc.linear.default if linear else torch.ops.lwc.conv2d.default
+        arguments = [values["input"], values["weight"], values["bias"]]
+        arguments += ["identity", None, None] if linear else _convolution_arguments(values)
+        with graph.inserting_before(match):
+            raised = graph.call_function(target, tuple(arguments))
+        raised.meta = dict(match.meta)
+        match.replace_all_uses_with(raised)
+        graph.erase_node(match)
 
 
 def _refuse(module: fx.GraphModule, node: fx.Node, values: dict[str, Any]) -> str | None:

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from lwc.graph import RESHAPES, aten, calls, shape_of
-from lwc.pipeline import Pass, PassResult
+from lwc.graph import RESHAPES, aten, shape_of
+from lwc.pipeline import Pass
 from lwc.trace import Program
 
 # Values and shape stay, whatever the arguments are (the graph is functional: nothing writes into a copy).
@@ -20,32 +20,30 @@ _SAME_SHAPE = (*RESHAPES, aten.expand.default, aten.slice.Tensor, aten.flatten.u
 
 
 @dataclass(frozen=True)
-class RemoveIdentities(Pass):
+class RemoveIdentities(Pass[fx.Node]):
     """Remove dropout, copies, casts and reshapes that change nothing."""
 
     name: ClassVar[str] = "remove-identities"
 
-    def run(self, program: Program) -> PassResult:
-        """See the module's docstring."""
-        count = 0
-        for node in calls(program.module.graph, *RESHAPES):
-            # A view of a copy may not be a view of what was copied; a reshape always exists.
-            node.target = aten.reshape.default
-        for node in calls(program.module.graph, *_ALWAYS, *_DROPOUT, *_SAME_SHAPE, aten._to_copy.default):
-            source: Any = node.args[0]
-            if not _changes_nothing(node, source):
-                continue
-            node.replace_all_uses_with(source)
-            program.module.graph.erase_node(node)
-            count += 1
-        return PassResult(count)
+    def match(self, program: Program, node: fx.Node) -> fx.Node | None:
+        """A node that gives its first operand as it is."""
+        return node if node.op == "call_function" and _changes_nothing(node) else None
+
+    def rewrite(self, program: Program, match: fx.Node) -> None:
+        """The users read the operand."""
+        source: Any = match.args[0]
+        match.replace_all_uses_with(source)
+        program.module.graph.erase_node(match)
 
 
-def _changes_nothing(node: fx.Node, source: fx.Node) -> bool:
+def _changes_nothing(node: fx.Node) -> bool:
     if node.target in _ALWAYS:
         return True
     if node.target in _DROPOUT:
         training = node.args[2] if len(node.args) > 2 else node.kwargs.get("train", True)
         return training is False and node.target is not aten.native_dropout.default
+    if node.target not in _SAME_SHAPE and node.target is not aten._to_copy.default:
+        return False
+    source: Any = node.args[0]
     same_type = node.meta["val"].dtype == source.meta["val"].dtype
     return same_type and shape_of(node) == shape_of(source)

@@ -4,6 +4,7 @@ import difflib
 from importlib import import_module
 
 from lwc.errors import BadInputError, UnsupportedError, UsageError
+from lwc.targets.installed import installed_targets, load_installed
 from lwc.targets.native import native_target
 from lwc.targets.target import Target
 from lwc.targets.x86_64_v4 import FULL_WIDTH
@@ -61,15 +62,17 @@ _UNCHECKED = {
 
 
 def target_names() -> tuple[str, ...]:
-    """Every name that `resolve_target` knows, `native` first."""
-    return ("native", *TARGETS)
+    """Every name that `resolve_target` knows: `native`, lwc's own, those of installed packages."""
+    own = ("native", *TARGETS)
+    return (*own, *installed_targets(own))
 
 
 def resolve_target(text: str) -> Target:
     """The target that `text` names.
 
     Raises UsageError for an unknown name or a malformed custom target,
-    UnsupportedError for a machine that lwc has no code for.
+    UnsupportedError for a machine that lwc has no code for, BadInputError for an installed target that cannot be
+    used.
     """
     if text == "native":
         return native_target()
@@ -79,6 +82,9 @@ def resolve_target(text: str) -> Target:
         return target
     if "=" in text:
         return _custom_target(text)
+    installed = installed_targets(("native", *TARGETS))
+    if text in installed:
+        return load_installed(installed[text])
     near = difflib.get_close_matches(text, target_names(), n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(target_names())}"
     raise UsageError(f"target {text!r}: unknown; {hint}")

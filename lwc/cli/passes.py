@@ -23,10 +23,14 @@ Examples:
 @click.command(epilog=_EPILOG)
 @json_option
 def command(as_json: bool) -> None:
-    """List the passes, their options, and the order in which they run by default."""
-    from lwc.pipeline import DEFAULT, PASSES, make_pass
+    """List the passes, their options, and the order in which they run by default.
 
-    documents = [_describe(make_pass(name)) for name in PASSES]
+    Those of installed packages are among them.
+    """
+    from lwc.pipeline import DEFAULT, PASSES, make_pass
+    from lwc.pipeline.registry import installed_passes
+
+    documents = [_describe(make_pass(name)) for name in (*PASSES, *installed_passes())]
     if as_json:
         emit_json({"passes": documents, "default": list(DEFAULT)})
         return
@@ -35,7 +39,7 @@ def command(as_json: bool) -> None:
     emit(f"\ndefault: {','.join(DEFAULT)}")
 
 
-def _describe(item: "Pass") -> dict[str, Any]:
+def _describe(item: "Pass[Any]") -> dict[str, Any]:
     description = (type(item).__doc__ or "").strip().partition("\n")[0]
     options = {field.name.replace("_", "-"): field.default for field in dataclasses.fields(item)}
     return {"name": item.name, "description": description, "options": options}

@@ -13,6 +13,11 @@ VERBS = {
     "models": ("lwc.cli.models:command", "List the models that lwc knows by name."),
     "targets": ("lwc.cli.targets:command", "List the machines that lwc compiles for."),
     "passes": ("lwc.cli.passes:command", "List the rewrites, their options and their order."),
+    "explain": (
+        "lwc.cli.explain:command",
+        "Show what each pass rewrites in a model, or refuses.",
+    ),
+    "bisect": ("lwc.cli.bisect:command", "Find the pass that changes what a model gives."),
 }
 
 

@@ -1,7 +1,6 @@
 """What PyTorch makes of a model's samples: the measure that a library is held against."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from lwc.errors import UnsupportedError
 from lwc.files import one_line
+from lwc.oracle import in_float64
 
 # The arrays for a model's inputs.
 Sample = tuple[NDArray[np.float32], ...]
@@ -37,7 +37,7 @@ def run_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Referen
     float32 = _outputs(module, tensors)
     try:
         doubles = [[tensor.double() for tensor in sample] for sample in tensors]
-        double = _outputs(_in_float64(module), doubles)
+        double = _outputs(in_float64(module), doubles)
     except RuntimeError as error:
         raise UnsupportedError(
             f"{type(module).__name__}: PyTorch cannot run it in float64, against which lwc verifies"
@@ -57,16 +57,6 @@ def _outputs(module: torch.nn.Module, samples: Sequence[Sequence[torch.Tensor]])
         np.stack([np.array(tensor.detach().numpy(), order="C") for tensor in output])
         for output in zip(*results, strict=True)
     )
-
-
-def _in_float64(module: torch.nn.Module) -> torch.nn.Module:
-    """A copy whose parameters, buffers and other tensors are float64."""
-    double = deepcopy(module).double()
-    for part in double.modules():
-        for name, value in vars(part).items():
-            if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
-                setattr(part, name, value.double())
-    return double
 
 
 def sample_count(elements: int) -> int:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lwc.errors import BadInputError, UnsupportedError, VerificationError
 from lwc.files import read_regular
+from lwc.oracle import ALLOWANCE, FACTOR
 from lwc.package.execute import find_package_runner, run_program
 from lwc.package.manifest import (
     PROGRAM_NAME,
@@ -21,8 +22,6 @@ from lwc.package.manifest import (
     sample_name,
 )
 
-# How much larger than PyTorch's float32 error ours may be, and an absolute allowance.
-FACTOR, ALLOWANCE = 2.0, 1e-6
 # What PyTorch's own error may be, in parts of the output: a random model has more.
 _UNSTABLE = 0.01
 

@@ -9,6 +9,7 @@ import pytest
 from lwc.driver import CompileRequest, CompileResult, Reporter
 from lwc.errors import VerificationError
 from lwc.models.request import ModelRequest
+from lwc.rewriting import PassOptions
 from tests.cli.conftest import Lwc, make_manifest
 
 SMALL = ("mobilenet_v1", "--width", "0.25", "--image-size", "64", "--weights", "random")
@@ -39,11 +40,12 @@ def test_every_option_reaches_the_driver(lwc: Lwc, requests: list[CompileRequest
     line = (
         "compile mobilenet_v1 --target arm64 -o out --width 0.5 --image-size 96 --output-stride 16"
         " --num-labels 7 --batch 2 --weights random --seed 3 --passes fold-padding --dump-dir dump"
-        " --threads 4"
+        " --threads 4 --pass a.py:A --pass b --pass-limit 7 --no-verify-passes"
     )
     assert lwc(*line.split()).code == 0
     model = ModelRequest("mobilenet_v1", 0.5, 96, 16, 7, 2, "random", 3)
-    assert requests == [CompileRequest(model, "arm64", Path("out"), "fold-padding", Path("dump"), 4)]
+    passes = PassOptions("fold-padding", ("a.py:A", "b"), 7, False, Path("dump"))
+    assert requests == [CompileRequest(model, "arm64", Path("out"), passes, 4)]
 
 
 @pytest.mark.usefixtures("requests")

@@ -22,6 +22,7 @@ from lwc.package.execute import find_runner, run_package
 from lwc.package.manifest import OutputCheck, read_manifest
 from lwc.package.reference import run_reference
 from lwc.package.verify import check_output, require_agreement, verify_package
+from lwc.rewriting import PassOptions
 from lwc.targets.resolve import resolve_target
 from tests.programs import Shape, random_inputs, randomize
 
@@ -60,7 +61,9 @@ def compile_to(
     """Compile `model` with random weights, or what `options` of ModelRequest say."""
     if ":" not in model and not model.endswith(".pt2"):
         options = {"weights": "random"} | options
-    request = CompileRequest(ModelRequest(model, **options), target, output, passes, threads=threads)
+    request = CompileRequest(
+        ModelRequest(model, **options), target, output, PassOptions(passes), threads=threads
+    )
     return compile_package(request, reporter or Recorder())
 
 

@@ -1,30 +1,19 @@
-"""convert-layout: convolutions in NHWC, and no transposes left between them."""
+"""convert-layout: each convolution reads and writes NHWC, between transposes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
 from lwc.graph import calls
 from lwc.ops import ConvView
 from lwc.trace import Program
-from tests.programs import Shape, operators, program_of, rewrite
+from tests.programs import operators, program_of, rewrite
 
-IMAGE = (2, 3, 8, 6)
-PASSES = "remove-identities,fold-constants,raise-operators,convert-layout"
-
-Between = Callable[[torch.Tensor], torch.Tensor]
-
-
-def transposes(program: Program) -> list[str]:
-    """The transposes in the program, each with what it reads."""
-    return [
-        f"{node.name} of {node.args[0]}"
-        for node in calls(program.module.graph, torch.ops.aten.permute.default, torch.ops.aten.transpose.int)
-    ]
+IMAGE = (2, 4, 8, 6)
+PASSES = "raise-operators,convert-layout"
+CONV, PERMUTE = "lwc.conv2d.default", "aten.permute.default"
 
 
 def layouts(program: Program) -> list[tuple[str, str]]:
@@ -33,157 +22,68 @@ def layouts(program: Program) -> list[tuple[str, str]]:
     return [(view.input_layout, view.output_layout) for view in views]
 
 
-def test_the_first_convolution_reads_the_image_as_it_is(rng: torch.Generator) -> None:
-    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, groups=4))
+CONVOLUTIONS = {
+    "dense": nn.Conv2d(4, 6, 3),
+    "pointwise": nn.Conv2d(4, 6, 1),
+    "depthwise": nn.Conv2d(4, 4, 3, groups=4),
+    "grouped": nn.Conv2d(4, 6, 3, groups=2, bias=False),
+    "strided, padded and dilated": nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(2, 1), dilation=(1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_converts(name: str, rng: torch.Generator) -> None:
+    after, record = rewrite(PASSES, program_of(CONVOLUTIONS[name], IMAGE, rng=rng), rng)
+    assert record.count == 1
+    assert layouts(after) == [("NHWC", "NHWC")]
+    assert operators(after) == [PERMUTE, CONV, PERMUTE]
+
+
+def test_counts_each_convolution_once(rng: torch.Generator) -> None:
+    layers = nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 3, groups=6))
     after, record = rewrite(PASSES, program_of(layers, IMAGE, rng=rng), rng)
     assert record.count == 3
-    assert layouts(after) == [("NCHW", "NHWC"), ("NHWC", "NHWC"), ("NHWC", "NHWC")]
-    # Only the one that gives the result its own layout.
-    assert len(transposes(after)) == 1
+    assert layouts(after) == [("NHWC", "NHWC")] * 3
+    assert operators(after).count(PERMUTE) == 6
 
 
-READ_AS_NHWC = {
-    "pointwise": nn.Conv2d(3, 4, 1),
-    "grouped": nn.Conv2d(3, 3, 3, groups=3),
-    "many channels": nn.Conv2d(5, 4, 3),
-}
-
-
-@pytest.mark.parametrize("name", READ_AS_NHWC)
-def test_other_first_convolutions_read_a_transposed_input(name: str, rng: torch.Generator) -> None:
-    module = READ_AS_NHWC[name]
-    after, record = rewrite(PASSES, program_of(module, (2, module.in_channels, 8, 6), rng=rng), rng)
-    assert record.count == 1
-    assert layouts(after) == [("NHWC", "NHWC")]
-    assert len(transposes(after)) == 2
-
-
-def test_an_input_in_nhwc_needs_no_transpose(rng: torch.Generator) -> None:
+def test_every_user_reads_the_transpose(rng: torch.Generator) -> None:
     program = program_of(
-        lambda own, x: own(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1),
-        (2, 8, 6, 3),
-        rng=rng,
-        parts=(nn.Conv2d(3, 4, 3),),
+        lambda own, x: (y := own(x)).relu() + y.softmax(1), IMAGE, rng=rng, parts=(nn.Conv2d(4, 6, 3),)
     )
-    after, _ = rewrite(PASSES, program, rng)
-    assert layouts(after) == [("NHWC", "NHWC")]
-    assert transposes(after) == []
-
-
-def between(function: Callable[..., Any], rng: torch.Generator) -> Program:
-    """`function` of a convolution's result (2, 4, 6, 4) and of that of another, read by a third."""
-
-    def whole(a: nn.Module, b: nn.Module, last: nn.Module, x: torch.Tensor) -> Any:
-        return last(function(a(x), b(x)))
-
-    parts = (nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.LazyConv2d(2, 1))
-    whole(*parts, torch.zeros(IMAGE))
-    return program_of(whole, IMAGE, rng=rng, parts=parts)
-
-
-TRANSPARENT: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "sum": lambda a, b: a + b,
-    "scaled sum": lambda a, b: torch.add(a, b, alpha=2),
-    "difference": lambda a, b: a - b,
-    "product": lambda a, b: a * b,
-    "quotient": lambda a, b: a / (1 + b.abs()),
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
-    "sum with a number": lambda a, b: a + 3 + b,
-    "curves": lambda a, b: functional.silu(a) * functional.gelu(b).sigmoid().tanh(),
-    "clamps": lambda a, b: functional.relu6(a) + b.relu() + b.clamp_min(0.1).clamp_max(2).clamp(0.2, 1),
-    "piecewise": lambda a, b: functional.hardswish(a) + functional.hardsigmoid(b) + functional.hardtanh(a),
-    "more curves": lambda a, b: functional.leaky_relu(a, 0.1) + functional.elu(b) + functional.mish(-a),
-    "powers": lambda a, b: a.abs().sqrt() + b.square() + (b**2 + 1).rsqrt() + (a.abs() + 1).log().exp(),
-    "scale by channel": lambda a, b: (a + b) * torch.tensor([1.0, 2, 3, 4]).reshape(4, 1, 1),
-    "scale by channel and image": lambda a, b: (a + b) * torch.arange(1.0, 9).reshape(2, 4, 1, 1),
-    "shift by column": lambda a, b: a + b + torch.arange(4.0),
-    "shift by pixel": lambda a, b: a + b + torch.arange(24.0).reshape(6, 4),
-    "shift by pixel and channel": lambda a, b: a + b + torch.arange(96.0).reshape(1, 4, 6, 4),
-    "squeeze and excite": lambda a, b: a * b.mean((2, 3), keepdim=True).sigmoid(),
-    "concatenation of channels": lambda a, b: torch.cat([a, b], 1),
-    "concatenation of channels from the end": lambda a, b: torch.cat([a, b], -3),
-    "concatenation of images": lambda a, b: torch.cat([a, b]),
-    "concatenation of rows": lambda a, b: torch.cat([a, b], dim=2),
-    "concatenation of columns": lambda a, b: torch.cat([a, b], dim=3),
-    "global average": lambda a, b: functional.adaptive_avg_pool2d(a + b, 1),
-    "global mean": lambda a, b: (a + b).mean((2, 3), keepdim=True),
-    "global mean counted from the end": lambda a, b: (a + b).mean((-1, -2), keepdim=True),
-    "global mean, spread again": lambda a, b: functional.interpolate(
-        (a + b).mean((2, 3), keepdim=True), size=(3, 2), mode="bilinear"
-    ),
-}
-
-
-@pytest.mark.parametrize("name", TRANSPARENT)
-def test_transposes_pass_through(name: str, rng: torch.Generator) -> None:
-    after, record = rewrite(PASSES, between(TRANSPARENT[name], rng), rng)
-    assert record.count == 3
-    # The one at the end gives the result its own layout.
-    assert len(transposes(after)) == 1
-    assert set(layouts(after)) == {("NCHW", "NHWC"), ("NHWC", "NHWC")}
-
-
-OPAQUE: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "softmax over columns": lambda a, b: (a + b).softmax(-1),
-    "mean over channels": lambda a, b: (a + b).mean(1, keepdim=True),
-    "mean over rows": lambda a, b: (a + b).mean(2, keepdim=True),
-    "mean over everything": lambda a, b: torch.mean(a + b, dim=None, keepdim=True),
-    "pooling to four pixels": lambda a, b: functional.adaptive_avg_pool2d(a + b, 2),
-    "interpolation": lambda a, b: functional.interpolate(a + b, size=(3, 2), mode="bilinear"),
-    "concatenation with something else": lambda a, b: torch.cat([a + b, torch.ones(2, 1, 6, 4)], 1),
-    "columns as channels": lambda a, b: (a + b).transpose(1, 3),
-}
-
-
-@pytest.mark.parametrize("name", OPAQUE)
-def test_transposes_stay_before_what_cares(name: str, rng: torch.Generator) -> None:
-    """Right, at the price of transposes."""
-    after, record = rewrite(PASSES, between(OPAQUE[name], rng), rng)
-    assert record.count == 3
-    assert len(transposes(after)) > 1
-
-
-HEADS: dict[str, tuple[Callable[[nn.Module, nn.Module, torch.Tensor], Any], int]] = {
-    # With the width that the linear layer reads.
-    "pooled and flattened": (
-        lambda own, last, x: last(functional.adaptive_avg_pool2d(own(x), 1).flatten(1)),
-        4,
-    ),
-    "pooled and squeezed": (lambda own, last, x: last(own(x).mean((2, 3))), 4),
-    "pooled in float64": (lambda own, last, x: own(x).mean((2, 3), dtype=torch.float64), 4),
-    "tokens by transpose": (lambda own, last, x: last(own(x).flatten(2).transpose(1, 2)), 4),
-    "tokens by permute": (lambda own, last, x: last(own(x).flatten(2).permute(0, 2, 1)), 4),
-    "tokens by view": (lambda own, last, x: last(own(x).view(2, 4, 24).transpose(2, 1)), 4),
-}
-
-
-@pytest.mark.parametrize("name", HEADS)
-def test_heads_read_nhwc(name: str, rng: torch.Generator) -> None:
-    function, width = HEADS[name]
-    parts = (nn.Conv2d(3, 4, 3), nn.Linear(width, 5))
-    after, record = rewrite(PASSES, program_of(function, IMAGE, rng=rng, parts=parts), rng)
+    after, record = rewrite(PASSES, program, rng)
     assert record.count == 1
-    assert transposes(after) == []
+    (conv,) = calls(after.module.graph, torch.ops.lwc.conv2d.default)
+    assert [user.target for user in conv.users] == [torch.ops.aten.permute.default]
 
 
-FLATTENED: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], Shape]] = {
-    "an image of several pixels": (lambda y: y.flatten(1), (2, 96)),
-    "two axes that are not rows and columns": (lambda y: y.reshape(2, 8, 12).transpose(1, 2), (2, 12, 8)),
-}
-
-
-@pytest.mark.parametrize("name", FLATTENED)
-def test_flattened_images_keep_their_order(name: str, rng: torch.Generator) -> None:
-    function, shape = FLATTENED[name]
-    program = program_of(lambda own, x: function(own(x)), IMAGE, rng=rng, parts=(nn.Conv2d(3, 4, 3),))
-    after, _ = rewrite(PASSES, program, rng)
-    assert tuple(after.module(*after.inputs).shape) == shape
-    assert len(transposes(after)) >= 1
-
-
-def test_convolutions_that_are_nhwc_already_are_left(rng: torch.Generator) -> None:
-    program = program_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1)), IMAGE, rng=rng)
+def test_a_second_run_leaves_what_is_nhwc_already(rng: torch.Generator) -> None:
+    program = program_of(nn.Sequential(nn.Conv2d(4, 6, 3), nn.Conv2d(6, 4, 1)), IMAGE, rng=rng)
     after, record = rewrite(f"{PASSES},convert-layout", program, rng)
     assert record.count == 0
-    assert operators(after).count("aten.permute.default") == 1
+    assert operators(after) == [PERMUTE, CONV, PERMUTE] * 2
+
+
+LEFT: dict[str, Callable[[nn.Conv2d, torch.Tensor], torch.Tensor]] = {
+    "what reads NHWC": lambda own, x: lwc_conv2d(own, x.permute(0, 2, 3, 1), "NHWC", "NCHW"),
+    "what writes NHWC": lambda own, x: lwc_conv2d(own, x, "NCHW", "NHWC"),
+    "other operators": lambda own, x: x.relu().mean((2, 3)),
+}
+
+
+def lwc_conv2d(own: nn.Conv2d, x: torch.Tensor, input_layout: str, output_layout: str) -> torch.Tensor:
+    """A convolution that is lwc's from the start."""
+    layouts = (input_layout, output_layout)
+    y: torch.Tensor = torch.ops.lwc.conv2d(
+        x, own.weight, own.bias, [1, 1], [0] * 4, [1, 1], 1, "identity", None, None, *layouts
+    )
+    return y
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_leaves(name: str, rng: torch.Generator) -> None:
+    program = program_of(LEFT[name], IMAGE, rng=rng, parts=(nn.Conv2d(4, 6, 1),))
+    after, record = rewrite(PASSES, program, rng)
+    assert record.count == 0
+    assert operators(after) == operators(program)
+    assert layouts(after) == layouts(program)

@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from lwc.graph import calls
 from lwc.ops import ConvView, LinearView
+from lwc.pipeline import Pipeline, run_pipeline
 from lwc.trace import Program
-from tests.programs import Compute, operators, program_of, reasons, rewrite
+from tests.programs import Compute, assert_same_meaning, operators, program_of, reasons, rewrite
 
 IMAGE = (2, 4, 7, 6)
 TOKENS = (2, 5, 4)
@@ -59,6 +60,31 @@ def test_fuses_into_a_convolution(name: str, rng: torch.Generator) -> None:
     after, record = rewrite(PASSES, program, rng)
     assert record.count == len(operators(program)) - 1
     assert operators(after) == ["lwc.conv2d.default"]
+    assert epilogue(after) == want
+
+
+SPELLED_OUT: dict[str, tuple[Function, Epilogue]] = {
+    "relu6": (
+        lambda x: torch.minimum(torch.maximum(x, torch.tensor(0.0)), torch.tensor(6.0)),
+        ("identity", 0.0, 6.0),
+    ),
+    "clamp between tensors": (
+        lambda x: x.clamp(torch.tensor(-1.0), torch.full((1,), 0.5)),
+        ("identity", -1.0, 0.5),
+    ),
+    "hardsigmoid": (lambda x: functional.relu6(x + 3) / 6, ("hardsigmoid", None, None)),
+    "hardswish": (lambda x: x * functional.relu6(x + 3) / 6, ("hardswish", None, None)),
+    "silu": (lambda x: x * torch.sigmoid(x), ("silu", None, None)),
+}
+
+
+@pytest.mark.parametrize("name", SPELLED_OUT)
+def test_fuses_what_is_spelled_out(name: str, rng: torch.Generator) -> None:
+    function, want = SPELLED_OUT[name]
+    program = program_of(lambda own, x: function(own(x)), IMAGE, rng=rng, parts=(nn.Conv2d(4, 6, 3),))
+    after, records = run_pipeline(Pipeline.parse("default"), program)
+    assert_same_meaning("default", program, after, rng)
+    assert {record.name: record.count for record in records}["fuse-activation"] == 1
     assert epilogue(after) == want
 
 
@@ -111,6 +137,14 @@ REFUSED: dict[str, tuple[Callable[[nn.Module, torch.Tensor], torch.Tensor], str]
     "curve after a curve": (
         lambda own, x: torch.tanh(functional.silu(own(x))),
         "the layer before it has an activation already",
+    ),
+    "a lower bound that is not a number": (
+        lambda own, x: own(x).clamp(min=float("nan")).isnan() * 1.0,
+        "a bound is not a number",
+    ),
+    "an upper bound that is not a number": (
+        lambda own, x: own(x).clamp(-1, float("nan")).isnan() * 1.0,
+        "a bound is not a number",
     ),
     "reversed bounds": (lambda own, x: own(x).clamp(1, -1), "its bounds are reversed"),
     "tanh form of GELU": (

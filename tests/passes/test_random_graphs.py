@@ -1,5 +1,9 @@
-"""The default pipeline on random networks: the same numbers, and a second run changes nothing."""
+"""The default pipeline on random networks: the same numbers, and a second run changes nothing.
 
+LWC_TEST_GRAPHS=2000 python -m pytest tests/passes/test_random_graphs.py tries more of them.
+"""
+
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +16,7 @@ from lwc.pipeline import Pipeline, run_pipeline
 from tests.passes.random_graphs import Writer
 from tests.programs import operators, program_of, rewrite
 
-GRAPHS = 20
+GRAPHS = int(os.environ.get("LWC_TEST_GRAPHS") or 60)
 
 
 def test_random_graphs(seed: int) -> None:

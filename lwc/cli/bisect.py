@@ -1,0 +1,67 @@
+"""`lwc bisect`: the first pass, and rewrite of it, that changes what a model gives."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lwc.cli.model_options import model_options, pass_options
+from lwc.cli.options import json_option
+from lwc.cli.output import emit, emit_json, table
+from lwc.cli.trace_and_rewrite import trace_and_rewrite
+from lwc.cli.units import short_float
+from lwc.models.request import ModelRequest
+
+if TYPE_CHECKING:
+    from lwc.rewriting import Rewritten
+
+_EPILOG = """\
+\b
+Examples:
+  lwc bisect mobilenet_v2 --weights random
+  lwc bisect my_package.models:make_net --pass my_pass.py:MyPass,after=fold-batch-norm
+
+Exit code 5 says that a pass changes the result; the error names it.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@model_options
+@pass_options
+@json_option
+def command(request: ModelRequest, passes: dict[str, Any], as_json: bool) -> None:
+    """Find the first pass, and the first rewrite of it, after which MODEL gives something else.
+
+    Runs the graph before and after each pass in float64, as `lwc compile` does, and compiles nothing. MODEL is what
+    `lwc compile` takes.
+    """
+    rewritten = trace_and_rewrite(request, passes, verify=True)
+    if as_json:
+        emit_json({"agrees": True, "passes": _documents(rewritten)})
+        return
+    rows = [
+        (d["name"], str(d["rewrites"]), _number(d["error"]), _number(d["limit"]))
+        for d in _documents(rewritten)
+    ]
+    columns = ("rewrites", "error", "limit")
+    emit(table(("pass", *columns), rows, right=columns))
+    emit("\nevery pass keeps what the model gives")
+
+
+def _documents(rewritten: "Rewritten") -> list[dict[str, Any]]:
+    documents = []
+    for position, record in enumerate(rewritten.records, start=1):
+        check = rewritten.checks.get(position)
+        documents.append(
+            {
+                "position": position,
+                "name": record.name,
+                "rewrites": record.count,
+                "error": None if check is None else check.error,
+                "limit": None if check is None else check.limit,
+            }
+        )
+    return documents
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else short_float(value)

@@ -1,0 +1,74 @@
+"""`lwc explain`: each candidate of each pass, rewritten or refused and why."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lwc.cli.model_options import model_options, pass_options
+from lwc.cli.options import json_option
+from lwc.cli.output import emit, emit_json, table
+from lwc.cli.trace_and_rewrite import trace_and_rewrite
+from lwc.models.request import ModelRequest
+
+if TYPE_CHECKING:
+    from lwc.pipeline import PassRecord, Pipeline
+
+_EPILOG = """\
+\b
+Examples:
+  lwc explain levit_128s --weights random
+  lwc explain mobilenet_v2 --pass fold-batch-norm
+  lwc explain my_package.models:make_net --pass my_pass.py:MyPass,after=fold-padding --json
+
+With --pass, only the passes that it names are shown; one that is not in the pipeline is added to it.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@model_options
+@pass_options
+@json_option
+def command(request: ModelRequest, passes: dict[str, Any], as_json: bool) -> None:
+    """Show what every pass makes of MODEL: each candidate, rewritten or refused and why.
+
+    Compiles nothing. MODEL is what `lwc compile` takes.
+    """
+    pipeline, named = _pipeline_and_named(passes["spec"], passes["extra"])
+    rewritten = trace_and_rewrite(request, {**passes, "spec": pipeline, "extra": ()}, verify=False)
+    shown = [(i, r) for i, r in enumerate(rewritten.records, start=1) if not named or r.name in named]
+    if as_json:
+        emit_json({"passes": [_document(position, record) for position, record in shown]})
+        return
+    rows = [row for position, record in shown for row in _rows(position, record)]
+    emit(table(("position", "pass", "node", "what", "why"), rows, right=("position",)))
+    emit(f"\n{sum(r.count for _, r in shown)} rewritten, {sum(len(r.refusals) for _, r in shown)} refused")
+
+
+def _pipeline_and_named(spec: str, words: tuple[str, ...]) -> "tuple[Pipeline, set[str]]":
+    """The pipeline with what is not yet in it of `words`, and the names of the passes that `words` mean."""
+    from lwc.pipeline import Pipeline
+
+    pipeline, named = Pipeline.parse(spec), set[str]()
+    for word in words:
+        before = {item.name for item in pipeline.passes}
+        if word not in before:
+            pipeline = pipeline.with_pass(word)
+        named |= {item.name for item in pipeline.passes} - before or {word.partition("{")[0]}
+    return pipeline, named
+
+
+def _rows(position: int, record: "PassRecord") -> list[tuple[str, ...]]:
+    rows = [(node, "rewritten", "") for node in record.rewritten]
+    rows += [(refusal.node, "refused", refusal.reason) for refusal in record.refusals]
+    rows = rows or [("-", "no candidate", "")]
+    return [(str(position), record.name, *row) for row in rows]
+
+
+def _document(position: int, record: "PassRecord") -> dict[str, Any]:
+    return {
+        "position": position,
+        "name": record.name,
+        "rewritten": list(record.rewritten),
+        "refused": [{"node": refusal.node, "reason": refusal.reason} for refusal in record.refusals],
+        "seconds": round(record.seconds, 4),
+    }

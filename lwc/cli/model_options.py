@@ -1,0 +1,87 @@
+"""The options of every verb that loads a model and runs passes on it."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from lwc.cli.options import NewPath
+from lwc.models.request import ModelRequest
+
+_MODEL = (
+    click.argument("model"),
+    click.option("--width", type=float, metavar="FACTOR", help="Depth multiplier of a MobileNet."),
+    click.option("--image-size", type=int, metavar="N", help="Height and width of the input, in pixels."),
+    click.option(
+        "--output-stride", type=int, metavar="N", help="Input pixels per output pixel: 8, 16 or 32."
+    ),
+    click.option("--num-labels", type=int, metavar="N", help="Number of classes."),
+    click.option("--batch", type=int, default=1, show_default=True, metavar="N", help="Images in one run."),
+    click.option(
+        "--weights",
+        default="auto",
+        show_default=True,
+        metavar="auto|pretrained|random|PATH",
+        help="auto: pretrained, or random where they cannot be had.",
+    ),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, metavar="N", help="Of random weights and samples."
+    ),
+)
+_PASSES = (
+    click.option(
+        "--passes",
+        "spec",
+        default="default",
+        show_default=True,
+        metavar="SPEC",
+        help="Rewrites to run, in order (see `lwc passes`); default,-NAME leaves one out.",
+    ),
+    click.option(
+        "--pass",
+        "extra",
+        multiple=True,
+        metavar="PASS",
+        help="One more: NAME or FILE.py:Class, then {options}, ,after=NAME or ,before=NAME.",
+    ),
+    click.option(
+        "--pass-limit",
+        "limit",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Stop rewriting after N rewrites, to look for one that is wrong.",
+    ),
+    click.option("--dump-dir", type=NewPath(), help="Folder for the graph after every pass."),
+)
+
+Command = Callable[..., Any]
+
+
+def model_options(command: Command) -> Command:
+    """Adds MODEL and its options; `command` gets them as `request: ModelRequest`."""
+    fields = ("model", "width", "image_size", "output_stride", "num_labels", "batch", "weights", "seed")
+
+    @functools.wraps(command)
+    def call(**values: Any) -> Any:
+        request = ModelRequest(**{name: values.pop(name) for name in fields})
+        return command(request=request, **values)
+
+    return _with(_MODEL, call)
+
+
+def pass_options(command: Command) -> Command:
+    """Adds the passes' options; `command` gets them as `passes`, the fields of a `lwc.rewriting.PassOptions`."""
+
+    @functools.wraps(command)
+    def call(**values: Any) -> Any:
+        passes = {name: values.pop(name) for name in ("spec", "extra", "limit", "dump_dir")}
+        return command(passes=passes, **values)
+
+    return _with(_PASSES, call)
+
+
+def _with(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,117 @@
+"""A graph as networkx sees it, and as Graphviz draws it."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from operator import getitem
+
+import networkx as nx
+import torch
+from torch import fx
+from torch.utils._pytree import tree_leaves
+
+from lwc.graph import through_reshapes
+from lwc.trace import Program
+
+
+def as_networkx(graph: fx.Graph) -> nx.DiGraph:
+    """The names of the nodes, in the graph's order, with an edge from each operand to its readers."""
+    view = nx.DiGraph()
+    view.add_nodes_from(node.name for node in graph.nodes)
+    view.add_edges_from((operand.name, node.name) for node in graph.nodes for operand in node.all_input_nodes)
+    return view
+
+
+def is_convex(graph: fx.Graph, region: Collection[str]) -> bool:
+    """Whether no path leaves `region` and comes back, so that the region can be computed in one go.
+
+    That is so where the graph is still acyclic with the region as one node.
+    """
+    view, whole = as_networkx(graph), object()
+    unknown = set(region) - set(view)
+    if unknown:
+        raise ValueError(f"{min(unknown)!r} is not in the graph")
+    merged = nx.relabel_nodes(view, {name: whole for name in region})
+    merged.remove_edges_from(list(nx.selfloop_edges(merged)))
+    return bool(nx.is_directed_acyclic_graph(merged))
+
+
+def peak_memory(program: Program) -> tuple[int, str]:
+    """The most bytes of activations alive at once, in the graph's order, and the first node where they are.
+
+    An activation is alive from the node that gives it to its last reader; reshapes share their operand's memory,
+    and constants do not count.
+    """
+    nodes = list(program.module.graph.nodes)
+    last: dict[fx.Node, int] = {}
+    for position, node in enumerate(nodes):
+        for value in (node, *node.all_input_nodes):
+            last[_storage(value)] = position
+    ends: dict[int, list[fx.Node]] = defaultdict(list)
+    for value, position in last.items():
+        ends[position].append(value)
+    alive, peak = 0, (0, nodes[0].name)
+    for position, node in enumerate(nodes):
+        alive += _size(node) if _storage(node) is node else 0
+        if alive > peak[0]:
+            peak = alive, node.name
+        alive -= sum(_size(value) for value in ends[position])
+    return peak
+
+
+def _storage(node: fx.Node) -> fx.Node:
+    """The node that gives the memory in which `node` lies."""
+    source = through_reshapes(node)
+    while source.target is getitem:
+        source = through_reshapes(source.args[0])
+    assert isinstance(source, fx.Node)
+    return source
+
+
+def _size(node: fx.Node) -> int:
+    """The bytes of the activations that `node` gives."""
+    if node.op not in ("placeholder", "call_function"):
+        return 0
+    values = [value for value in tree_leaves(node.meta.get("val")) if isinstance(value, torch.Tensor)]
+    return sum(value.numel() * value.element_size() for value in values)
+
+
+def module_regions(program: Program) -> dict[str, list[str]]:
+    """The nodes that each module calls itself, by the module's path; the outermost module is no region."""
+    regions: dict[str, list[str]] = defaultdict(list)
+    for node in program.module.graph.nodes:
+        stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+        path, _ = list(stack.values())[-1]
+        if path:
+            regions[path].append(node.name)
+    return dict(regions)
+
+
+def to_dot(program: Program, regions: Mapping[str, Collection[str]]) -> str:
+    """The graph in DOT: a line for each node and each edge, a cluster for each region, by its name.
+
+    A node is labelled with its operator and its shape. No node may be in two regions.
+    """
+    graph = program.module.graph
+    inside = {name for names in regions.values() for name in names}
+    nodes = {node.name: f"{_quoted(node.name)} [label={_quoted(_label(node))}];" for node in graph.nodes}
+    lines = ["digraph program {", "  node [shape=box];"]
+    for number, (region, names) in enumerate(regions.items()):
+        lines += [f"  subgraph cluster_{number} {{", f"    label={_quoted(region)};"]
+        lines += [*(f"    {nodes[name]}" for name in names), "  }"]
+    lines += [f"  {line}" for name, line in nodes.items() if name not in inside]
+    lines += [f"  {_quoted(a)} -> {_quoted(b)};" for a, b in as_networkx(graph).edges]
+    return "\n".join([*lines, "}", ""])
+
+
+def _label(node: fx.Node) -> str:
+    value = node.meta.get("val")
+    operator = str(node.target) if node.op == "call_function" else f"{node.op} {node.target}"
+    if not isinstance(value, torch.Tensor):
+        return operator
+    return f"{operator}\n{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+
+
+def _quoted(text: str) -> str:
+    """`text` as a DOT string, in one line."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"'

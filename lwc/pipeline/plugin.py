@@ -1,0 +1,121 @@
+"""Passes from outside: a class in a file of the user's, or in an installed package."""
+
+import dataclasses
+import importlib.util
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from lwc.errors import BadInputError
+from lwc.files import one_line
+from lwc.pipeline.rewrite import Pass
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def plugin_error(origin: str, what: str, cause: BaseException | None = None) -> BadInputError:
+    """The error of a plug-in that cannot be used."""
+    reason = "" if cause is None else f" ({type(cause).__name__}: {one_line(cause)})"
+    return BadInputError(f"{origin}: {what}{reason}; mend the plug-in, or leave it out")
+
+
+def load_file(path: Path, class_name: str) -> type[Pass[Any]]:
+    """The pass `class_name` of the Python file `path`, which is run.
+
+    Raises BadInputError where there is none, or it is not a pass.
+    """
+    path = Path(os.path.expanduser(path))
+    shown = one_line(str(path))
+    if path.suffix != ".py":
+        raise BadInputError(f"{shown}: is not a Python file; write --pass FILE.py:Class")
+    if not path.is_file():
+        raise BadInputError(f"{shown}: no such file; write --pass FILE.py:Class")
+    content = _run_file(path)
+    if class_name not in content:
+        own = [key for key, kind in content.items() if _is_pass(kind) and kind is not Pass]
+        hint = f"it has {', '.join(own)}" if own else "write --pass FILE.py:Class"
+        raise BadInputError(f"{shown}: has no class {class_name!r}; {hint}")
+    return checked_pass(f"{shown}:{class_name}", content[class_name])
+
+
+def _run_file(path: Path) -> dict[str, Any]:
+    """What the Python file `path` defines."""
+    # Messages show a class's module, and no importable one has a path for its name.
+    name = str(path.resolve())
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
+        raise plugin_error(one_line(str(path)), "cannot be imported", error) from error
+    return vars(module)
+
+
+def checked_pass(origin: str, kind: Any, name: str | None = None) -> type[Pass[Any]]:
+    """`kind`, which came from `origin` and may have to have a name.
+
+    Raises BadInputError where it is not a usable pass: not a frozen dataclass that derives from Pass, without a name
+    or a method, or with an option that text cannot give.
+    """
+    wrong = what_is_wrong(kind)
+    if wrong is None and name not in (None, kind.name):
+        wrong = f"its class has the name {kind.name!r}"
+    if wrong is not None:
+        raise plugin_error(origin, wrong)
+    checked: type[Pass[Any]] = kind
+    return checked
+
+
+def what_is_wrong(kind: Any) -> str | None:
+    """Why `kind` is not a usable pass, in a few words; None where it is one."""
+    if not _is_pass(kind):
+        return "is not a class that derives from lwc.pipeline.Pass"
+    if "__dataclass_fields__" not in vars(kind) or not kind.__dataclass_params__.frozen:
+        return "is not a frozen dataclass; put @dataclass(frozen=True) before it"
+    return _wrong_attributes(kind) or _wrong_methods(kind) or _wrong_options(kind)
+
+
+def _is_pass(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Pass)
+
+
+def _wrong_attributes(kind: type[Pass[Any]]) -> str | None:
+    options = {field.name for field in dataclasses.fields(kind)}
+    for attribute in ("name", "requires", "introduces", "repeat"):
+        if attribute in options:
+            return f"its {attribute!r} is an option; write {attribute}: ClassVar[...]"
+    own = getattr(kind, "name", None)
+    if not isinstance(own, str):
+        return 'has no name; write name: ClassVar[str] = "my-pass" in it'
+    if not _NAME.fullmatch(own):
+        return f"its name is {own!r}, not lower-case words joined by hyphens"
+    for attribute in ("requires", "introduces"):
+        value = getattr(kind, attribute)
+        if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
+            return f"its {attribute!r} is not a tuple of names"
+    return None
+
+
+def _wrong_methods(kind: type[Pass[Any]]) -> str | None:
+    if kind.rewrite is Pass.rewrite:
+        return "does not define rewrite"
+    if kind.match is Pass.match and kind.candidates is Pass.candidates:
+        return "does not define match"
+    for method in ("match", "refuse", "rewrite", "candidates"):
+        if not callable(getattr(kind, method)):
+            return f"its {method!r} is not a method"
+    return None
+
+
+def _wrong_options(kind: type[Pass[Any]]) -> str | None:
+    for field in dataclasses.fields(kind):
+        if type(field.default) not in (bool, int, float, str) or not field.init:
+            return f"its option {field.name!r} has no default of type bool, int, float or str"
+    return None

@@ -1,0 +1,152 @@
+"""The passes that have a name: lwc's own in their order, and those of installed packages."""
+
+import dataclasses
+import difflib
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from lwc.errors import LwcError, UsageError
+from lwc.files import one_line
+from lwc.pipeline.plugin import checked_pass, plugin_error
+from lwc.pipeline.rewrite import Pass
+
+# name -> "module:class", imported when asked for.
+PASSES = {
+    "remove-identities": "lwc.passes.remove_identities:RemoveIdentities",
+    "fold-constants": "lwc.passes.fold_constants:FoldConstants",
+    "merge-common-subexpressions": "lwc.passes.merge_common_subexpressions:MergeCommonSubexpressions",
+    "raise-operators": "lwc.passes.raise_operators:RaiseOperators",
+    "fold-padding": "lwc.passes.fold_padding:FoldPadding",
+    "fold-batch-norm": "lwc.passes.fold_batch_norm:FoldBatchNorm",
+    "fold-batch-norm-forward": "lwc.passes.fold_batch_norm_forward:FoldBatchNormForward",
+    "decompose-batch-norm": "lwc.passes.decompose_batch_norm:DecomposeBatchNorm",
+    "recognize-clamps": "lwc.passes.recognize_clamps:RecognizeClamps",
+    "recognize-activations": "lwc.passes.recognize_activations:RecognizeActivations",
+    "merge-heads": "lwc.passes.merge_heads:MergeHeads",
+    "fuse-activation": "lwc.passes.fuse_activation:FuseActivation",
+    "prune-channels": "lwc.passes.prune_channels:PruneChannels",
+    "convert-layout": "lwc.passes.convert_layout:ConvertLayout",
+    "sink-transposes": "lwc.passes.sink_transposes:SinkTransposes",
+    "merge-transposes": "lwc.passes.merge_transposes:MergeTransposes",
+}
+
+# The order in which they run by default.
+DEFAULT = (
+    # First, so that no later pattern has to look through dropout and no-op copies.
+    "remove-identities",
+    "fold-constants",
+    # Patterns compare nodes, not what the nodes compute.
+    "merge-common-subexpressions",
+    # ATen's convolution has no asymmetric padding, no layout and no activation: the next ones need lwc's.
+    "raise-operators",
+    "fold-batch-norm",
+    # What no layer before could take: backward is first, as it also folds into convolutions that pad.
+    "fold-batch-norm-forward",
+    # A batch norm between a padding and a convolution is gone.
+    "fold-padding",
+    # What could not be folded becomes a multiplication and an addition.
+    "decompose-batch-norm",
+    # Bounds are known, and the last patterns read one kind of clamp.
+    "recognize-clamps",
+    "recognize-activations",
+    # After the batch norms, which stand before the heads, and after hardsigmoid is known, whose x + 3 would join the
+    # layer; before the activation joins a layer, which then no longer merges.
+    "merge-heads",
+    # After the batch norm, which stands between a convolution and its activation.
+    "fuse-activation",
+    # With the batch norms and the activations in the layers, what a dead channel holds is known.
+    "prune-channels",
+    # Late: the patterns above are written for NCHW.
+    "convert-layout",
+    # The transposes around each convolution meet their inverses.
+    "sink-transposes",
+    # What is left of them meets the model's own, such as MobileViT's patches.
+    "merge-transposes",
+    "fold-constants",
+)
+
+# Installed packages offer passes in this group of entry points: `name = "module:Class"`.
+GROUP = "lwc.passes"
+
+
+def make_pass(name: str, options: dict[str, str] | None = None) -> Pass[Any]:
+    """The pass called `name`.
+
+    Raises UsageError for an unknown name or option or a malformed value, BadInputError for a plug-in that cannot be
+    used.
+    """
+    return with_options(pass_class(name), options or {})
+
+
+def with_options(kind: type[Pass[Any]], options: dict[str, str]) -> Pass[Any]:
+    """A pass of class `kind` with options in text form. Raises UsageError for an unknown or malformed one."""
+    defaults: dict[str, Any] = {f.name.replace("_", "-"): f.default for f in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
+    for key, text in options.items():
+        if key not in defaults:
+            raise UsageError(f"pass {kind.name!r}: no option {key!r}; it has {', '.join(defaults) or 'none'}")
+        type_ = type(defaults[key])
+        try:
+            values[key.replace("-", "_")] = _boolean(text) if type_ is bool else type_(text)
+        except ValueError:
+            raise UsageError(f"pass {kind.name!r}: option {key}={text} is not {type_.__name__}") from None
+    return _instance(kind, values)
+
+
+def _instance(kind: type[Pass[Any]], values: dict[str, Any]) -> Pass[Any]:
+    try:
+        return kind(**values)
+    except LwcError:
+        raise
+    except Exception as error:
+        # A pass says so where an option's value is out of range.
+        if values and isinstance(error, ValueError):
+            raise UsageError(f"pass {kind.name!r}: {one_line(error)}") from None
+        origin = f"pass {kind.name!r} ({kind.__module__}:{kind.__name__})"
+        raise plugin_error(origin, "cannot be made", error) from error
+
+
+def pass_class(name: str) -> type[Pass[Any]]:
+    """The class of the pass called `name`, lwc's own or an installed one. Raises as `make_pass` does."""
+    installed = installed_passes()
+    if name in PASSES:
+        module, _, attribute = PASSES[name].partition(":")
+        kind: type[Pass[Any]] = getattr(import_module(module), attribute)
+        return kind
+    if name not in installed:
+        known = [*PASSES, *installed]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+        raise UsageError(f"pass {name!r}: unknown; {hint}")
+    point = installed[name]
+    origin = f"pass {name!r} ({point.value})"
+    try:
+        loaded = point.load()
+    except (Exception, SystemExit) as error:
+        raise plugin_error(origin, "cannot be imported", error) from error
+    return checked_pass(origin, loaded, name)
+
+
+def installed_passes() -> dict[str, EntryPoint]:
+    """The passes of installed packages by name.
+
+    Raises BadInputError where one has the name of another or of lwc's own.
+    """
+    found: dict[str, EntryPoint] = {}
+    try:
+        points = entry_points(group=GROUP)
+    except Exception as error:
+        raise plugin_error("installed packages", "an entry_points.txt is malformed", error) from error
+    for point in points:
+        if point.name in PASSES or found.get(point.name, point).value != point.value:
+            rival = "lwc" if point.name in PASSES else found[point.name].value
+            raise plugin_error(f"pass {point.name!r} ({point.value})", f"has the name of a pass of {rival}")
+        found[point.name] = point
+    return found
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"

@@ -1,0 +1,63 @@
+"""What a pass is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import ClassVar, Generic, TypeVar
+
+from torch import fx
+
+from lwc.trace import Program
+
+Match = TypeVar("Match")
+
+
+@dataclass(frozen=True)
+class Pass(Generic[Match]):
+    """A rewrite of the graph: it matches, and then refuses with a reason or rewrites.
+
+    A subclass is a frozen dataclass whose fields are its options, each with a default of type bool, int, float or
+    str. Whoever runs it walks the graph, counts, removes dead code, checks the graph and computes shapes anew.
+
+    name: of lower-case words, as in `fold-batch-norm`.
+    requires: the passes that it needs before it.
+    introduces: the operators of lwc that it may write into the graph, as in `lwc.conv2d.default`.
+    repeat: whether it goes over the graph again until nothing matches.
+    """
+
+    name: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]] = ()
+    introduces: ClassVar[tuple[str, ...]] = ()
+    repeat: ClassVar[bool] = False
+
+    def match(self, program: Program, node: fx.Node) -> Match | None:
+        """What is at `node` that this pass is about, or None. Changes nothing."""
+        raise NotImplementedError(f"{type(self).__name__} does not define match")
+
+    def refuse(self, program: Program, match: Match) -> str | None:
+        """Why `match` must stay as it is, in one sentence without a full stop, or None. Changes nothing."""
+        return None
+
+    def rewrite(self, program: Program, match: Match) -> None:
+        """Rewrite `match` in `program.module.graph`.
+
+        A new node's `meta["val"]` has to be set only where this pass's later matches read it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define rewrite")
+
+    def candidates(self, program: Program) -> Iterator[tuple[fx.Node, Match]]:
+        """Each node that matches, with its match, in the graph's order; the graph may change meanwhile."""
+        for node in list(program.module.graph.nodes):
+            # An earlier rewrite may have erased it.
+            match = None if node._erased else self.match(program, node)
+            if isinstance(match, bool):
+                raise TypeError(f"match returned {match} at {node.name!r}, not what rewrite needs, or None")
+            if match is not None:
+                yield node, match
+
+    def __str__(self) -> str:
+        options = ",".join(
+            f"{f.name.replace('_', '-')}={getattr(self, f.name)}"
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        )
+        return f"{self.name}{{{options}}}" if options else self.name

@@ -1,0 +1,159 @@
+"""Running passes: the walk, the counts, dead code, the graph's check and its shapes, and the hook."""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+
+from lwc.pipeline.guard import blame
+from lwc.pipeline.pipeline import Pipeline
+from lwc.pipeline.rewrite import Pass
+from lwc.trace import Program
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a pass left a candidate as it was, in one sentence."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass rewrote (the candidates' nodes), what it refused, and how long it took (seconds)."""
+
+    name: str
+    rewritten: tuple[str, ...]
+    refusals: tuple[Refusal, ...]
+    seconds: float
+
+    @property
+    def count(self) -> int:
+        """How often it rewrote."""
+        return len(self.rewritten)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass of a run, for the hooks: its position from 1, the program before and after, and what it did.
+
+    `before` shares its parameters with `after`, not its graph.
+    """
+
+    position: int
+    item: Pass[Any]
+    before: Program
+    after: Program
+    record: PassRecord
+
+
+Hook = Callable[[Step], None]
+
+
+def run_pipeline(
+    pipeline: Pipeline, program: Program, hooks: tuple[Hook, ...] = (), limit: int | None = None
+) -> tuple[Program, tuple[PassRecord, ...]]:
+    """Run each pass on a copy of `program`, and each hook once after it.
+
+    `limit` ends the rewriting after that many rewrites in all. Raises BadInputError for a plug-in that fails.
+    """
+    program = replace(program, module=deepcopy(program.module))
+    records: list[PassRecord] = []
+    refresh(program)
+    for position, item in enumerate(pipeline.passes, start=1):
+        before = snapshot(program) if hooks else program
+        left = None if limit is None else limit - sum(record.count for record in records)
+        records.append(apply_pass(item, program, left))
+        for hook in hooks:
+            hook(Step(position, item, before, program, records[-1]))
+    return program, tuple(records)
+
+
+def snapshot(program: Program) -> Program:
+    """The program with a graph of its own and the same parameters."""
+    module = torch.fx.GraphModule(program.module, deepcopy(program.module.graph))
+    return replace(program, module=module)
+
+
+def apply_pass(item: Pass[Any], program: Program, limit: int | None = None) -> PassRecord:
+    """Rewrite `program` in place, at most `limit` times."""
+    start = time.perf_counter()
+    graph = program.module.graph
+    rewritten: list[str] = []
+    # A rewrite that undoes another would go on for ever.
+    for _ in range(len(graph.nodes) + 100):
+        left = None if limit is None else limit - len(rewritten)
+        names, refusals = _sweep(item, program, left)
+        rewritten += names
+        if not (item.repeat and names):
+            break
+        graph.eliminate_dead_code()
+    else:
+        raise blame(item, f"does not end: it rewrote {len(rewritten)} times")
+    try:
+        refresh(program)
+    except (Exception, SystemExit) as error:
+        raise blame(item, "left a graph that does not run", error) from error
+    return PassRecord(item.name, tuple(rewritten), refusals, time.perf_counter() - start)
+
+
+def _sweep(item: Pass[Any], program: Program, limit: int | None) -> tuple[list[str], tuple[Refusal, ...]]:
+    """Go over the graph once; the nodes rewritten, and the refusals."""
+    rewritten: list[str] = []
+    refusals: list[Refusal] = []
+    doing = "match"
+    try:
+        for node, match in item.candidates(program):
+            doing = f"refuse of node {node.name!r}"
+            reason = item.refuse(program, match)
+            if reason is not None:
+                refusals.append(Refusal(node.name, _sentence(reason)))
+                continue
+            if limit is not None and len(rewritten) >= limit:
+                break
+            doing, name = f"rewrite of node {node.name!r}", node.name
+            item.rewrite(program, match)
+            rewritten.append(name)
+            doing = "match"
+    except (Exception, SystemExit) as error:
+        raise blame(item, f"failed in {doing}", error) from error
+    return rewritten, tuple(refusals)
+
+
+def _sentence(reason: Any) -> str:
+    if not isinstance(reason, str) or not reason.strip() or not reason.isprintable():
+        raise TypeError(f"refuse returned {reason!r:.60}, not a sentence or None")
+    return reason
+
+
+def refresh(program: Program) -> None:
+    """Remove dead nodes and unused parameters, check the graph, and compute every node's shape anew."""
+    module = program.module
+    module.graph.eliminate_dead_code()
+    module.delete_all_unused_submodules()
+    _drop_unused_tensors(module)
+    module.graph.lint()
+    if len(module.graph.find_nodes(op="output")) != 1:
+        raise ValueError("it has no output")
+    module.recompile()
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with torch.no_grad():
+        FakeTensorProp(module, mode).propagate(*program.inputs)
+
+
+def _drop_unused_tensors(module: torch.fx.GraphModule) -> None:
+    used = {node.target for node in module.graph.nodes if node.op == "get_attr"}
+    # Under each of its names, where it has several.
+    tensors = (
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    )
+    for path in {name for name, _ in tensors} - used:
+        owner, _, name = path.rpartition(".")
+        delattr(module.get_submodule(owner), name)

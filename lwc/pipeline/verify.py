@@ -1,0 +1,154 @@
+"""The hook that runs the graph before and after each pass, in float64, on the same inputs.
+
+A pass may change how a result is computed, never the result:
+
+    rms(after - before)  <=  2 * rms(float32 - float64) + 1e-6 * min(1, rms(float64))
+
+where float32 and float64 are PyTorch's two runs of the program as it was traced. What a pass computes at compile
+time it rounds to float32; nothing else differs.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from lwc.errors import VerificationError
+from lwc.oracle import ALLOWANCE, FACTOR, in_float64
+from lwc.pipeline.differ import first_difference
+from lwc.pipeline.guard import blame, described, is_plugin
+from lwc.pipeline.run import Step, apply_pass, snapshot
+from lwc.pipeline.signature import require_signature
+from lwc.trace import Program
+
+Outputs = list[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class PassCheck:
+    """One pass's difference, the worst output's (root mean square) and its limit, and the time it took to tell."""
+
+    error: float
+    limit: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A rewrite that changes the result: the pass, the rewrite's number and node, and by how much."""
+
+    step: Step
+    application: int
+    node: str
+    check: PassCheck
+    first_difference: str
+
+
+class Verifier:
+    """A hook that holds each pass's program against the one before it.
+
+    `checks` has an entry for each pass that rewrote. `on_failure` is called with what is wrong before the
+    VerificationError, and gives what to add to its message.
+    """
+
+    def __init__(self, program: Program, on_failure: Callable[[Disagreement], str] | None = None) -> None:
+        self.checks: dict[int, PassCheck] = {}
+        self._on_failure = on_failure
+        self._operators: set[str] = set()
+        self._expected = run_float64(program)
+        self._limits = [] if self._expected is None else _limits(program, self._expected)
+
+    def __call__(self, step: Step) -> None:
+        """Raises VerificationError where a pass changes a result, BadInputError where a plug-in breaks the graph."""
+        start = time.perf_counter()
+        self._operators |= set(step.item.introduces)
+        require_signature(step, self._operators)
+        # A plug-in may change what it only looks at.
+        if self._expected is None or (step.record.count == 0 and not is_plugin(step.item)):
+            return
+        actual = run_float64(step.after)
+        error, limit = self._worst(actual)
+        check = PassCheck(error, limit, time.perf_counter() - start)
+        if not error <= limit:
+            self._fail(step, check)
+        self._expected = actual
+        if step.record.count:
+            self.checks[step.position] = check
+
+    def _worst(self, actual: Outputs | None) -> tuple[float, float]:
+        """The error and the limit of the output that is furthest from the one before, in parts of its limit."""
+        assert self._expected is not None
+        if actual is None:
+            return float("nan"), 0.0
+        errors = [rms(got - want) for got, want in zip(actual, self._expected, strict=True)]
+        return max(zip(errors, self._limits, strict=True), key=lambda pair: _excess(*pair))
+
+    def _fail(self, step: Step, check: PassCheck) -> None:
+        if step.record.count == 0:
+            raise blame(step.item, "changes the graph in match or refuse, which may only look")
+        application, node = self._first_application(step)
+        part = _part(step, application)
+        named = first_difference(step.before, part)
+        found = Disagreement(step, application, node, check, named)
+        extra = "" if self._on_failure is None else self._on_failure(found)
+        own = f"report it, or leave it out with --passes default,-{step.item.name}"
+        advice = "mend the pass, or leave it out" if is_plugin(step.item) else own
+        raise VerificationError(
+            f"{described(step.item)}: rewrite {application} of {step.record.count}, at node {node!r}, changes the"
+            f" result by {check.error:.3g} (root mean square), more than {check.limit:.3g};"
+            f" first different: {named}; {extra}{advice}"
+        )
+
+    def _first_application(self, step: Step) -> tuple[int, str]:
+        """The number of the first rewrite that breaks agreement, by bisection, and its node."""
+        good, bad = 0, step.record.count
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            error, limit = self._worst(run_float64(_part(step, middle)))
+            good, bad = (middle, bad) if error <= limit else (good, middle)
+        return bad, step.record.rewritten[bad - 1]
+
+
+def _part(step: Step, limit: int) -> Program:
+    """The program after the first `limit` rewrites of a step."""
+    program = replace(step.before, module=snapshot(step.before).module)
+    apply_pass(step.item, program, limit)
+    return program
+
+
+def _excess(error: float, limit: float) -> float:
+    return error / limit if error == error and limit > 0 else float("inf")
+
+
+def run_float64(program: Program) -> Outputs | None:
+    """The outputs in float64; None where PyTorch cannot run it so, or they are not finite.
+
+    The package's own verification says so to the user.
+    """
+    double = tuple(x.double() if x.is_floating_point() else x for x in program.inputs)
+    try:
+        outputs = _run(in_float64(program.module), double)
+    except RuntimeError:
+        return None
+    return outputs if all(bool(torch.isfinite(output).all()) for output in outputs) else None
+
+
+def _run(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Outputs:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return [output.double() for output in tree_leaves(module(*inputs))]
+
+
+def rms(values: torch.Tensor) -> float:
+    """The root of the mean square."""
+    return float(values.detach().double().square().mean().sqrt()) if values.numel() else 0.0
+
+
+def _limits(program: Program, exact: Outputs) -> list[float]:
+    single = _run(program.module, program.inputs)
+    return [
+        FACTOR * rms(got - want) + ALLOWANCE * min(1.0, rms(want))
+        for got, want in zip(single, exact, strict=True)
+    ]

@@ -1,0 +1,91 @@
+"""The passes stage: which passes run, how they are checked, and what is left for the user where one is wrong."""
+
+import shlex
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lwc.dump import dump_to
+from lwc.errors import UsageError
+from lwc.pipeline import Hook, PassRecord, Pipeline, run_pipeline
+from lwc.pipeline.verify import Disagreement, PassCheck, Verifier
+from lwc.trace import Program
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """Which passes run, and how.
+
+    `spec`: a pipeline, or its text form; `extra`: passes to add, as `--pass` takes them; `limit`: the rewriting ends
+    after so many rewrites; `verify`: run the graph before and after each pass; `dump_dir`: a folder for the graph
+    after every pass. Raises UsageError for a negative limit.
+    """
+
+    spec: str | Pipeline = "default"
+    extra: tuple[str, ...] = ()
+    limit: int | None = None
+    verify: bool = True
+    dump_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 0:
+            raise UsageError(f"pass limit {self.limit}: out of range; give 0 or more")
+
+    def pipeline(self) -> Pipeline:
+        """The passes in order. Raises UsageError or BadInputError where there are none such."""
+        if isinstance(self.spec, str):
+            return Pipeline.parse(self.spec, self.extra)
+        pipeline = self.spec
+        for text in self.extra:
+            pipeline = pipeline.with_pass(text)
+        return pipeline
+
+    def arguments(self) -> str:
+        """The options as the command line takes them."""
+        words = [] if str(self.spec) == "default" else ["--passes", str(self.spec)]
+        words += [word for text in self.extra for word in ("--pass", text)]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The program after the passes, what each did, and how it was checked: by its position, where it rewrote."""
+
+    program: Program
+    records: tuple[PassRecord, ...]
+    checks: dict[int, PassCheck]
+
+
+def rewrite(
+    options: PassOptions, pipeline: Pipeline, traced: Program, reproducer: Path | None = None
+) -> Rewritten:
+    """Run `pipeline`, which is that of `options`.
+
+    Raises VerificationError where a pass changes the result, after `reproducer` was written, and BadInputError for
+    a plug-in that fails.
+    """
+    hooks: list[Hook] = [] if options.dump_dir is None else [dump_to(options.dump_dir)]
+
+    def on_failure(found: Disagreement) -> str:
+        return "" if reproducer is None else _reproduce(reproducer, traced, options, found)
+
+    verifier = Verifier(traced, on_failure) if options.verify else None
+    if verifier is not None:
+        hooks.append(verifier)
+    program, records = run_pipeline(pipeline, traced, tuple(hooks), options.limit)
+    return Rewritten(program, records, {} if verifier is None else verifier.checks)
+
+
+def _reproduce(path: Path, traced: Program, options: PassOptions, found: Disagreement) -> str:
+    """Write the traced program as a .pt2 file; the command that repeats the failure with it."""
+    path = path.with_name(f"{path.name}-{found.step.item.name}.pt2")
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.export.save(torch.export.export(traced.module, traced.inputs), path)
+    except Exception as error:
+        return f"no reproducer could be written to {path} ({type(error).__name__}); "
+    arguments = options.arguments()
+    return f"repeat it with `lwc bisect {shlex.quote(str(path))}{' ' * bool(arguments)}{arguments}`; "

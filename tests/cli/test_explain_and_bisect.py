@@ -1,0 +1,125 @@
+"""`lwc explain` and `lwc bisect`: what passes do to a model, and which of them is wrong."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lwc.pipeline import DEFAULT
+from tests.cli.conftest import Lwc
+
+SMALL = ("mobilenet_v1", "--width", "0.25", "--image-size", "32", "--weights", "random")
+
+CLIP = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import fx
+
+from lwc.ops import ConvView
+from lwc.pipeline import Pass
+
+
+@dataclass(frozen=True)
+class Clip(Pass[fx.Node]):
+    name: ClassVar[str] = "clip"
+    bound: float = 0.3
+
+    def match(self, program, node):
+        fused = node.target is torch.ops.lwc.conv2d.default and ConvView.of(node).maximum == 6
+        return node if fused else None
+
+    def refuse(self, program, match):
+        return None if match.name.endswith("7") else "its name does not end in 7"
+
+    def rewrite(self, program, match):
+        match.args = (*match.args[:9], self.bound, *match.args[10:])
+"""
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> str:
+    """A pass that clips some ReLU6 lower, as `--pass` takes it."""
+    (tmp_path / "clip.py").write_text(CLIP)
+    return f"{tmp_path / 'clip.py'}:Clip,after=fuse-activation"
+
+
+def test_explain_shows_each_candidate_of_each_pass(lwc: Lwc) -> None:
+    done = lwc("explain", *SMALL)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["position", "pass", "node", "what", "why"]
+    assert list(dict.fromkeys(line.split()[1] for line in lines[1:-2])) == list(dict.fromkeys(DEFAULT))
+    assert sum(line.split()[1:4:2] == ["fuse-activation", "rewritten"] for line in lines[1:-2]) == 27
+    assert re.fullmatch(r"\d+ rewritten, 0 refused", lines[-1])
+
+
+def test_explain_of_one_pass(lwc: Lwc) -> None:
+    done = lwc("explain", *SMALL, "--pass", "fold-batch-norm")
+    assert done.out.splitlines()[-1] == "27 rewritten, 0 refused"
+    assert "fold-padding" not in done.out
+
+
+def test_explain_adds_a_pass_of_the_users_and_shows_it_alone(lwc: Lwc, clip: str) -> None:
+    document = json.loads(lwc("explain", *SMALL, "--pass", clip, "--json").out)
+    (entry,) = document["passes"]
+    assert entry["name"] == "clip"
+    assert entry["position"] == DEFAULT.index("fuse-activation") + 2
+    assert entry["rewritten"]
+    assert all(node.endswith("7") for node in entry["rewritten"])
+    assert {refusal["reason"] for refusal in entry["refused"]} == {"its name does not end in 7"}
+
+
+def test_explain_stops_at_the_limit(lwc: Lwc) -> None:
+    done = lwc("explain", *SMALL, "--pass-limit", "60")
+    assert done.out.splitlines()[-1].startswith("60 rewritten")
+
+
+def test_bisect_of_right_passes(lwc: Lwc) -> None:
+    done = lwc("bisect", *SMALL)
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == "every pass keeps what the model gives"
+    document = json.loads(lwc("bisect", *SMALL, "--json").out)
+    assert document["agrees"] is True
+    assert [item["name"] for item in document["passes"]] == list(DEFAULT)
+    assert all((item["error"] is None) == (item["rewrites"] == 0) for item in document["passes"])
+
+
+def test_bisect_names_the_pass_the_rewrite_and_the_node(lwc: Lwc, clip: str) -> None:
+    done = lwc("bisect", *SMALL, "--pass", clip)
+    assert done.code == 5
+    assert done.out == ""
+    error = done.err.splitlines()[-1]
+    assert re.search(
+        r"pass 'clip' .*: rewrite 1 of \d+, at node '(\S+7)', changes the result by \S+ \(root mean square\)",
+        error,
+    )
+
+
+def test_a_compilation_stops_at_the_wrong_pass_and_leaves_a_reproducer(
+    lwc: Lwc, clip: str, tmp_path: Path
+) -> None:
+    done = lwc("compile", *SMALL, "-o", tmp_path / "out", "--pass", clip)
+    assert done.code == 5
+    assert not (tmp_path / "out").exists()
+    command = re.search(r"repeat it with `lwc (bisect [^`]*)`", done.err)
+    assert command is not None
+    assert (tmp_path / "out-reproducer-clip.pt2").exists()
+    again = lwc(*command[1].split())
+    assert again.code == 5
+    assert "pass 'clip'" in again.err
+
+
+def test_a_wrong_option_of_a_pass_is_refused_before_the_model_is_loaded(lwc: Lwc, clip: str) -> None:
+    done = lwc("bisect", "no_such_model", "--pass", clip.replace(":Clip", ":Clip{bound=low}"))
+    assert done.code == 2
+    assert "option bound=low is not float" in done.line()
+
+
+@pytest.mark.parametrize("verb", ["explain", "bisect"])
+def test_a_pass_that_is_not_there(lwc: Lwc, verb: str) -> None:
+    done = lwc(verb, "no_such_model", "--pass", "fold-pading")
+    assert done.code == 2
+    assert "did you mean fold-padding?" in done.line()

@@ -1,0 +1,169 @@
+"""Questions about a graph by networkx, and its drawing."""
+
+import itertools
+import random
+import re
+
+import networkx as nx
+import pytest
+import torch
+from torch import fx, nn
+
+from lwc.graph_view import as_networkx, is_convex, module_regions, peak_memory, to_dot
+from lwc.trace import Program
+from tests.programs import program_of
+
+
+def graph_of(edges: dict[str, tuple[str, ...]]) -> fx.Graph:
+    """A graph of sums: each name with the names that it reads."""
+    graph = fx.Graph()
+    nodes: dict[str, fx.Node] = {}
+    for name, reads in edges.items():
+        nodes[name] = graph.create_node("call_function", max, tuple(nodes[read] for read in reads), name=name)
+    return graph
+
+
+DIAMOND = {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c"), "e": ("d",)}
+
+
+def test_the_nodes_are_names_and_the_edges_go_to_the_readers() -> None:
+    view = as_networkx(graph_of(DIAMOND))
+    assert list(view.nodes) == list("abcde")
+    assert set(view.edges) == {("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e")}
+
+
+@pytest.mark.parametrize("region", ["", "a", "abcd", "bc", "ab", "bcd", "abc", "bd", "abcde"])
+def test_a_region_that_no_path_comes_back_to_is_convex(region: str) -> None:
+    assert is_convex(graph_of(DIAMOND), region)
+
+
+@pytest.mark.parametrize("region", ["ad", "abd", "acd", "ae", "be", "bce"])
+def test_a_region_that_a_path_leaves_and_enters_again_is_not(region: str) -> None:
+    assert not is_convex(graph_of(DIAMOND), region)
+
+
+def test_a_name_that_is_not_in_the_graph_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'z' is not in the graph"):
+        is_convex(graph_of(DIAMOND), "az")
+
+
+def test_convexity_of_random_graphs_is_what_the_paths_say(seed: int) -> None:
+    draw = random.Random(seed)
+    for _ in range(50):
+        names = "abcdefgh"
+        reads = {n: tuple(m for m in names[:i] if draw.random() < 0.3) for i, n in enumerate(names)}
+        region = {name for name in names if draw.random() < 0.4}
+        view = nx.DiGraph([(read, name) for name in names for read in reads[name]])
+        view.add_nodes_from(names)
+        want = all(
+            region.issuperset(path)
+            for start, end in itertools.permutations(sorted(region), 2)
+            for path in nx.all_simple_paths(view, start, end)
+        )
+        assert is_convex(graph_of(reads), region) == want
+
+
+FLOAT = 4
+
+
+def test_an_activation_is_alive_until_its_last_reader(rng: torch.Generator) -> None:
+    program = program_of(lambda x: (y := torch.cat([x, x])).sin().sum() + y.sum(), (10,), rng=rng)
+    # y and its sine, each of 20 numbers, and the sine's sum; x is gone.
+    assert peak_memory(program) == (41 * FLOAT, "sum_1")
+
+
+def test_the_operands_and_the_result_are_alive_together(rng: torch.Generator) -> None:
+    program = program_of(lambda x, y: x + y, (10,), (10,), rng=rng)
+    assert peak_memory(program) == (30 * FLOAT, "add")
+
+
+def test_a_reshape_takes_no_memory_and_keeps_its_operand_alive(rng: torch.Generator) -> None:
+    program = program_of(lambda x: x.sin().reshape(5, 2).cos().sum(), (10,), rng=rng)
+    assert peak_memory(program) == (20 * FLOAT, "sin")
+    program = program_of(lambda x: (y := x.sin()).reshape(5, 2).cos() + y.exp().reshape(5, 2), (10,), rng=rng)
+    assert peak_memory(program) == (30 * FLOAT, "exp")
+
+
+def test_parts_of_a_tuple_take_no_memory_of_their_own(rng: torch.Generator) -> None:
+    program = program_of(lambda x: (y := x.sin().split(5))[0] * y[1], (10,), rng=rng)
+    # The input and its sine; the sine and its parts; the parts and their product.
+    assert peak_memory(program) == (20 * FLOAT, "sin")
+
+
+def test_constants_do_not_count(rng: torch.Generator) -> None:
+    program = program_of(nn.Linear(10, 1000), (1, 10), rng=rng)
+    assert peak_memory(program) == (1010 * FLOAT, "linear")
+
+
+class Block(nn.Module):
+    """Modules in modules, and an operator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The layers, then a sum."""
+        out: torch.Tensor = self.layers(x)
+        return out + 1
+
+
+@pytest.fixture
+def block(rng: torch.Generator) -> Program:
+    return program_of(Block(), (1, 3, 8, 8), rng=rng)
+
+
+def test_the_regions_are_the_modules_that_call_operators(block: Program) -> None:
+    assert module_regions(block) == {"layers.0": ["conv2d"], "layers.1": ["relu"]}
+
+
+def statements(dot: str) -> tuple[list[str], list[tuple[str, str]], list[str]]:
+    """The nodes, the edges and the clusters' labels of a drawing, a line each, in braces that match."""
+    text = r'"((?:[^"\\]|\\.)*)"'
+    nodes: list[str] = []
+    edges: list[tuple[str, str]] = []
+    labels: list[str] = []
+    depth = 0
+    for line in map(str.strip, dot.splitlines()):
+        if line == "}" or re.fullmatch(r"(digraph|subgraph) \w+ \{", line):
+            depth += 1 if line.endswith("{") else -1
+        elif edge := re.fullmatch(rf"{text} -> {text};", line):
+            edges.append((edge[1], edge[2]))
+        elif label := re.fullmatch(rf"label={text};", line):
+            labels.append(label[1])
+        elif node := re.fullmatch(rf"{text} \[label={text}\];", line):
+            nodes.append(node[1])
+        else:
+            assert line == "node [shape=box];"
+        assert depth > 0 or line == "}"
+    assert depth == 0
+    return nodes, edges, labels
+
+
+def test_a_drawing_has_a_line_for_each_node_and_edge_and_a_cluster_for_each_region(block: Program) -> None:
+    dot = to_dot(block, module_regions(block))
+    nodes, edges, labels = statements(dot)
+    view = as_networkx(block.module.graph)
+    assert sorted(nodes) == sorted(view.nodes)
+    assert edges == list(view.edges)
+    assert labels == ["layers.0", "layers.1"]
+    assert '    "conv2d" [label="aten.conv2d.default\\nfloat32[1, 4, 6, 6]"];' in dot.splitlines()
+
+
+def test_a_node_lies_in_its_region(block: Program) -> None:
+    dot = to_dot(block, {"both": ["conv2d", "relu"]})
+    inside = dot[dot.index("subgraph") : dot.index("  }")]
+    assert all((f'"{name}" [' in inside) == (name in ("conv2d", "relu")) for name in statements(dot)[0])
+
+
+@pytest.mark.parametrize("name", ['a "quote"', "a\\b", "ends with \\", "two\nlines", "a; }", "-> {", ""])
+def test_names_are_escaped(block: Program, name: str) -> None:
+    _, _, labels = statements(to_dot(block, {name: ["relu"]}))
+    (label,) = labels
+    assert label.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\") == name
+
+
+def test_a_program_without_regions_is_drawn_flat(block: Program) -> None:
+    nodes, _, labels = statements(to_dot(block, {}))
+    assert len(nodes) == len(block.module.graph.nodes)
+    assert labels == []
