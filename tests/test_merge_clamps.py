@@ -72,9 +72,9 @@ def test_a_row_of_three_becomes_one(rng: torch.Generator) -> None:
 
 
 def test_what_is_not_a_number_stays_so(rng: torch.Generator) -> None:
-    program = program_of(lambda x: x.relu().clamp(max=1), (4,), rng=rng)
+    program = program_of(lambda x: x.relu().clamp(max=1), IMAGE, rng=rng)
     after, _ = rewrite(PASS, program, rng)
-    assert after.module(torch.full((4,), torch.nan)).isnan().all()
+    assert after.module(torch.full(IMAGE, torch.nan)).isnan().all()
 
 
 def test_then_the_convolution_takes_the_one_that_is_left(rng: torch.Generator) -> None:

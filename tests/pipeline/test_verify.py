@@ -21,8 +21,8 @@ Rewrite = Callable[[Program, fx.Node], None]
 
 @pytest.fixture
 def program(rng: torch.Generator) -> Program:
-    """Three convolutions with ReLU6 between them."""
-    layers = (nn.Conv2d(3, 4, 3), nn.ReLU6(), nn.Conv2d(4, 4, 1), nn.ReLU6(), nn.Conv2d(4, 2, 1))
+    """Three convolutions with ReLU6 between them, so wide that some channels are alive."""
+    layers = (nn.Conv2d(3, 32, 3), nn.ReLU6(), nn.Conv2d(32, 32, 1), nn.ReLU6(), nn.Conv2d(32, 2, 1))
     return program_of(nn.Sequential(*layers), IMAGE, rng=rng)
 
 
