@@ -26,7 +26,7 @@ lint: $(VENV)/.dev ## check style and types
 	@# The packages as they install: passes/ and targets/ inside lwc.
 	@mkdir -p build/types/lwc && ln -sfn $(CURDIR)/lwc/* $(CURDIR)/passes $(CURDIR)/targets build/types/lwc/
 	MYPYPATH=build/types $(BIN)/mypy -p lwc
-	MYPYPATH=build/types $(BIN)/mypy tests benchmarks examples
+	MYPYPATH=build/types:benchmarks $(BIN)/mypy tests benchmarks examples
 
 format: $(VENV)/.dev ## format the Python code
 	$(BIN)/ruff check --fix .

@@ -7,9 +7,7 @@ Needs the extra `bench`. Prints the median and minimum of both in milliseconds, 
 
 import logging
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,11 @@ import click
 import numpy as np
 import onnxruntime
 import torch
+from timing import measure
 
 import lwc
 from lwc.models.load import load_model
 from lwc.models.request import LoadedModel, ModelRequest
-
-# Idle threads of a runtime spin on for a while: the other one must not share the cores with them.
-PAUSE_SECONDS = 0.3
-WARM_UP = 5
 
 
 def export(model: LoadedModel, folder: Path) -> Path:
@@ -44,19 +39,6 @@ def onnxruntime_session(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def measure(run: Callable[[], object], repeat: int) -> list[float]:
-    """Milliseconds of `repeat` runs, after a pause and some that do not count."""
-    time.sleep(PAUSE_SECONDS)
-    for _ in range(WARM_UP):
-        run()
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        run()
-        times.append((time.perf_counter() - start) * 1e3)
-    return times
 
 
 @click.command()

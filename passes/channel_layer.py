@@ -53,6 +53,8 @@ def layer_of(module: fx.GraphModule, node: fx.Node) -> Layer | None:
         return None
     view: Any = ConvView.of(node) if node.target is _CONV2D else LinearView.of(node)
     weight, bias = constant(module, view.weight), constant(module, view.bias)
+    if view.residual is not None:
+        return None
     if weight is None or (bias is None and view.bias is not None):
         return None
     if isinstance(view, ConvView):

@@ -39,7 +39,7 @@ def _written(layer: Layer, values: dict[fx.Node, torch.Tensor]) -> torch.Tensor:
         nothing = nothing | (x == 0)
     product = torch.where(nothing, 0, product)
     total = product if layer.bias is None else product + layer.bias
-    result = apply_epilogue(total, layer.view.activation, layer.view.minimum, layer.view.maximum)
+    result = apply_epilogue(total, None, layer.view.activation, layer.view.minimum, layer.view.maximum)
     return torch.where(total.isnan(), _VARIES, result)
 
 

@@ -1,7 +1,7 @@
 """NHWC throughout: a pointwise convolution is then a matrix product, and image and tokens are one layout.
 
-    Given:   y = conv2d(x)                          NCHW -> NCHW
-    Result:  y = to_nchw(conv2d(to_nhwc(x)))        NHWC -> NHWC
+    Given:   y = conv2d(x, residual=r)                                  NCHW -> NCHW
+    Result:  y = to_nchw(conv2d(to_nhwc(x), residual=to_nhwc(r)))       NHWC -> NHWC
 
 `sink-transposes` then lets the transposes cancel in pairs.
 """
@@ -37,7 +37,8 @@ class ConvertLayout(Pass[fx.Node]):
         graph, view = program.module.graph, ConvView.of(match)
         with graph.inserting_before(match):
             x = permute(graph, view.x, TO_NHWC)
-        converted = replace(view, x=x, input_layout="NHWC", output_layout="NHWC")
+            residual = None if view.residual is None else permute(graph, view.residual, TO_NHWC)
+        converted = replace(view, x=x, residual=residual, input_layout="NHWC", output_layout="NHWC")
         match.args = converted.arguments  # type: ignore[assignment]
         match.meta["val"] = match.meta["val"].permute(TO_NHWC)
         with graph.inserting_after(match):

@@ -14,6 +14,7 @@ from torch import fx
 from lwc.graph import add_constant, aten, constant, has_other_users, shape_of, through_reshapes
 from lwc.ops import ConvView, LinearView
 from lwc.ops.view import named_arguments
+from lwc.passes.epilogue import what_stands_between
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
@@ -82,8 +83,8 @@ def _refuse(module: fx.GraphModule, producer: fx.Node, norm: fx.Node) -> str | N
     first: Any = norm.args[0]
     if has_other_users(producer, norm):
         return "the layer before it has another user"
-    if (view.activation, view.minimum, view.maximum) != ("identity", None, None):
-        return "an activation stands between"
+    if (obstacle := what_stands_between(view)) is not None:
+        return obstacle
     if reads_statistics(norm):
         return "its statistics are read"
     if isinstance(view, ConvView) and view.output_layout != "NCHW":

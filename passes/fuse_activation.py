@@ -1,7 +1,7 @@
 """An activation joins the convolution or linear layer that alone feeds it.
 
-Given:   y = act(op(x, W, b))         op = conv2d or linear, reshapes in between allowed
-Result:  y = op(x, W, b, activation=act)
+Given:   y = act(op(x, W, b, r))         op = conv2d or linear, reshapes in between allowed
+Result:  y = op(x, W, b, r, activation=act)
 """
 
 import math

@@ -19,6 +19,7 @@ from torch import fx
 from lwc.graph import add_constant, constant, shape_of
 from lwc.ops import LinearView
 from lwc.passes.affine_operators import LINEAR, apply_to_parameters, is_affine, is_layer, operands_of
+from lwc.passes.epilogue import what_stands_between
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
@@ -85,8 +86,9 @@ def _refuse_layers(module: fx.GraphModule, layers: tuple[fx.Node, ...]) -> str |
     views = [LinearView.of(layer) for layer in layers]
     if any(len(layer.users) > 1 for layer in layers):
         return "a layer before it has another user"
-    if any((view.activation, view.minimum, view.maximum) != ("identity", None, None) for view in views):
-        return "an activation stands between"
+    obstacles = filter(None, map(what_stands_between, views))
+    if (obstacle := next(obstacles, None)) is not None:
+        return obstacle
     if len({view.x for view in views}) > 1:
         return "the layers read different tensors"
     return None
@@ -101,7 +103,8 @@ def _refuse_result(module: fx.GraphModule, layers: tuple[fx.Node, ...], node: fx
     if any(constant(module, item) is None for item in parameters):
         return "a layer's weight or its bias is not a constant"
     if node.target is LINEAR:
-        return None
+        # What it adds may not be there yet where the first layer stands.
+        return None if LinearView.of(node).residual is None else "the second layer adds a residual"
     if any(shape_of(layer) != shape_of(node) for layer in layers):
         return "its operands broadcast to a larger shape"
     constants = [constant(module, operand) for operand in operands_of(node)]

@@ -1,10 +1,10 @@
 """ATen's convolution and linear layer as lwc's, which have room for padding, layout and activation.
 
 Given:   y = aten.conv2d(x, W, b, stride, padding, dilation, groups)
-Result:  y = lwc.conv2d(x, W, b, stride, (p0, p0, p1, p1), dilation, groups, identity, NCHW -> NCHW)
+Result:  y = lwc.conv2d(x, W, b, no residual, stride, (p0, p0, p1, p1), dilation, groups, identity, NCHW -> NCHW)
 
 Given:   y = aten.linear(x, W, b)
-Result:  y = lwc.linear(x, W, b, identity)
+Result:  y = lwc.linear(x, W, b, no residual, identity)
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class RaiseOperators(Pass[fx.Node]):
         graph, values = program.module.graph, named_arguments(match)
         linear = match.target is aten.linear.default
         target = torch.ops.lwc.linear.default if linear else torch.ops.lwc.conv2d.default
-        arguments = [values["input"], values["weight"], values["bias"]]
+        arguments = [values["input"], values["weight"], values["bias"], None]
         arguments += ["identity", None, None] if linear else _convolution_arguments(values)
         with graph.inserting_before(match):
             raised = graph.call_function(target, tuple(arguments))

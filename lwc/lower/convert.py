@@ -1,6 +1,7 @@
 """lwc's operators and matrix products as calls of our kernel templates, weights packed on the way."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from lwc.lower.kernel import ATTRIBUTE, KernelTable
 from lwc.ops.view import named_arguments
 from lwc.targets.kernels import conv2d, depthwise, gemm, matmul
 from lwc.targets.kernels.epilogue import Epilogue
-from lwc.tvm_api import relax
+from lwc.tvm_api import relax, te
 
 # TVM's operator pattern "opaque": its fusion leaves such a function alone.
 _OPAQUE = 8
@@ -52,8 +53,11 @@ class Templates:
             # Only the direct template reads NCHW.
             x, layout = builder.emit(relax.op.permute_dims(x, (0, 2, 3, 1))), "NHWC"
         bias = self._bias(arguments["bias"], weight.shape[0])
+        residual = _residual(arguments, importer)
+        if residual is not None and arguments["output_layout"] == "NCHW":
+            residual = builder.emit(relax.op.permute_dims(residual, (0, 2, 3, 1)))
         emit = self._select(_shape(x), weight, window, groups, layout, _epilogue(arguments))
-        y = emit(builder, x, weight, bias)
+        y = emit(builder, x, weight, bias, residual)
         if arguments["output_layout"] == "NHWC":
             return y
         return builder.emit(relax.op.permute_dims(y, (0, 3, 1, 2)))
@@ -72,27 +76,23 @@ class Templates:
         outputs = weight.shape[0]
         if layout == "NHWC" and groups == outputs == shape[3]:
             kernel = depthwise.plan(shape, window, epilogue, target)
-            return lambda builder, x, w, b: self._emit(
-                builder, "depthwise", kernel, depthwise.compute, x, depthwise.pack(w), b
+            return lambda builder, x, w, b, r: self._emit(
+                builder, "depthwise", kernel, depthwise.compute, x, depthwise.pack(w), b, r
             )
         pointwise = window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0)
         if layout == "NHWC" and groups == 1 and pointwise:
-            return lambda builder, x, w, b: self._gemm(builder, x, w[:, :, 0, 0], b, epilogue)
+            return lambda builder, x, w, b, r: self._gemm(builder, x, w[:, :, 0, 0], b, r, epilogue)
         direct = conv2d.plan(shape, outputs, groups, window, layout, epilogue, target)
-
-        def emit(builder: Any, x: Any, w: NDArray[np.float32], b: NDArray[np.float32]) -> Any:
-            bias = _padded(b, direct.padded_outputs)
-            y = self._emit(builder, "conv2d", direct, conv2d.compute, x, conv2d.pack(direct, w), bias)
-            return _first_columns(builder, y, outputs)
-
-        return emit
+        return lambda builder, x, w, b, r: self._emit_columns(
+            builder, "conv2d", direct, conv2d.compute, x, conv2d.pack(direct, w), b, r
+        )
 
     def _linear(self, node: fx.Node, importer: Any) -> Any:
         arguments = named_arguments(node)
         weight = self._array(arguments["weight"])
         bias = self._bias(arguments["bias"], weight.shape[0])
-        x = importer.env[arguments["x"]]
-        return self._gemm(importer.block_builder, x, weight, bias, _epilogue(arguments))
+        x, residual = importer.env[arguments["x"]], _residual(arguments, importer)
+        return self._gemm(importer.block_builder, x, weight, bias, residual, _epilogue(arguments))
 
     def _gemm(
         self,
@@ -100,6 +100,7 @@ class Templates:
         x: Any,
         weight: NDArray[np.float32],
         bias: NDArray[np.float32],
+        residual: Any,
         epilogue: Epilogue,
     ) -> Any:
         """x (..., K) times weight (N, K) transposed, over the flattened leading axes."""
@@ -107,9 +108,10 @@ class Templates:
         rows = int(np.prod(shape[:-1]))
         kernel = gemm.plan(rows, inner, columns, epilogue, self._kernels.target)
         x = builder.emit(relax.op.reshape(x, (rows, inner)))
-        packed, bias = gemm.pack(kernel, weight), _padded(bias, kernel.padded_columns)
-        y = self._emit(builder, "gemm", kernel, gemm.compute, x, packed, bias)
-        y = _first_columns(builder, y, columns)
+        if residual is not None:
+            residual = builder.emit(relax.op.reshape(residual, (rows, columns)))
+        packed = gemm.pack(kernel, weight)
+        y = self._emit_columns(builder, "gemm", kernel, gemm.compute, x, packed, bias, residual)
         return builder.emit(relax.op.reshape(y, (*shape[:-1], columns)))
 
     def _matmul(self, node: fx.Node, importer: Any) -> Any:
@@ -125,9 +127,36 @@ class Templates:
         y = self._emit(builder, "matmul", kernel, matmul.compute, left, right)
         return builder.emit(relax.op.reshape(y, (*a[:-1], b[-1])))
 
+    def _emit_columns(
+        self,
+        builder: Any,
+        hint: str,
+        kernel: Any,
+        compute: Callable[..., Any],
+        x: Any,
+        packed: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        residual: Any,
+    ) -> Any:
+        """A call of a kernel that fills the last vector of columns, which are then cut off."""
+        columns = len(bias)
+        bias = np.pad(bias, (0, kernel.padded_columns - columns))
+        if residual is None or kernel.padded_columns == columns:
+            y = self._emit(builder, hint, kernel, compute, x, packed, bias, residual)
+            return _first_columns(builder, y, columns)
+        # A residual without these columns cannot be read in whole vectors.
+        y = self._emit(builder, hint, replace(kernel, epilogue=Epilogue()), compute, x, packed, bias)
+        return builder.emit_te(
+            lambda y, r: te.compute(r.shape, lambda *at: kernel.epilogue(y(*at), r(*at)), name="finish"),
+            y,
+            residual,
+            primfunc_name_hint="finish",
+        )
+
     def _emit(self, builder: Any, hint: str, kernel: Any, compute: Callable[..., Any], *operands: Any) -> Any:
-        """A call of `compute(kernel, *operands)` as one function that TVM does not fuse with others."""
-        values = [relax.const(v) if isinstance(v, np.ndarray) else v for v in operands]
+        """A call of `compute(kernel, *operands)`, None left out, as one function that TVM does not fuse."""
+        given = [operand for operand in operands if operand is not None]
+        values = [relax.const(v) if isinstance(v, np.ndarray) else v for v in given]
         return builder.emit_te(
             lambda *tensors: compute(kernel, *tensors),
             *values,
@@ -170,8 +199,8 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(int(extent) for extent in value.ty.shape)
 
 
-def _padded(bias: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    return np.pad(bias, (0, size - len(bias)))
+def _residual(arguments: dict[str, Any], importer: Any) -> Any:
+    return None if arguments["residual"] is None else importer.env[arguments["residual"]]
 
 
 def _first_columns(builder: Any, value: Any, columns: int) -> Any:

@@ -1,4 +1,4 @@
-"""The epilogue that lwc's operators share: an activation, then a clamp."""
+"""The epilogue that lwc's operators share: a residual, an activation, then a clamp."""
 
 from collections.abc import Callable
 
@@ -17,10 +17,14 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def apply_epilogue(
-    x: torch.Tensor, activation: str, minimum: float | None, maximum: float | None
+    x: torch.Tensor,
+    residual: torch.Tensor | None,
+    activation: str,
+    minimum: float | None,
+    maximum: float | None,
 ) -> torch.Tensor:
-    """clamp(activation(x), minimum, maximum), element by element; a bound of None does not clamp."""
-    y = ACTIVATIONS[activation](x)
+    """clamp(activation(x + residual), minimum, maximum), element by element; a bound of None does not clamp."""
+    y = ACTIVATIONS[activation](x if residual is None else x + residual)
     if minimum is None and maximum is None:
         return y
     return torch.clamp(y, minimum, maximum)

@@ -1,4 +1,4 @@
-"""`lwc::conv2d`: a convolution with asymmetric padding, a stated layout, and its activation."""
+"""`lwc::conv2d`: a convolution with asymmetric padding, a stated layout, its residual and its activation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ def conv2d(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
+    residual: torch.Tensor | None,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
@@ -29,17 +30,18 @@ def conv2d(
     input_layout: str,
     output_layout: str,
 ) -> torch.Tensor:
-    """clamp(activation(conv(x, weight) + bias), minimum, maximum).
+    """clamp(activation(conv(x, weight) + bias + residual), minimum, maximum).
 
     x: (N, C, H, W) or (N, H, W, C) by `input_layout`; weight: (O, C / groups, kh, kw); bias: (O,).
-    padding: zeros added (top, bottom, left, right), in pixels. The result lies in `output_layout`.
+    padding: zeros added (top, bottom, left, right), in pixels.
+    The result lies in `output_layout`, as does `residual`, which has the result's shape.
     """
     image = x if input_layout == "NCHW" else x.permute(_TO_NCHW)
     top, bottom, left, right = padding
     image = functional.pad(image, (left, right, top, bottom))
     y = functional.conv2d(image, weight, bias, tuple(stride), 0, tuple(dilation), groups)
-    y = apply_epilogue(y, activation, minimum, maximum)
-    return (y if output_layout == "NCHW" else y.permute(_TO_NHWC)).clone(
+    y = y if output_layout == "NCHW" else y.permute(_TO_NHWC)
+    return apply_epilogue(y, residual, activation, minimum, maximum).clone(
         memory_format=torch.contiguous_format
     )
 
@@ -49,6 +51,7 @@ def _conv2d_shape(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
+    residual: torch.Tensor | None,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
@@ -75,6 +78,7 @@ class ConvView:
     x: fx.Node
     weight: fx.Node
     bias: fx.Node | None
+    residual: fx.Node | None
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
     dilation: tuple[int, int]

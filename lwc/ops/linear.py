@@ -1,4 +1,4 @@
-"""`lwc::linear`: a linear layer with its activation."""
+"""`lwc::linear`: a linear layer with its residual and its activation."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,19 @@ def linear(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
+    residual: torch.Tensor | None,
     activation: str,
     minimum: float | None,
     maximum: float | None,
 ) -> torch.Tensor:
-    """clamp(activation(x weight^T + bias), minimum, maximum); x (..., K), weight (N, K), bias (N,)."""
+    """clamp(activation(x weight^T + bias + residual), minimum, maximum).
+
+    x: (..., K); weight: (N, K); bias: (N,); residual and result: (..., N).
+    """
     y = functional.linear(x, weight, bias)
-    return apply_epilogue(y, activation, minimum, maximum).clone(memory_format=torch.contiguous_format)
+    return apply_epilogue(y, residual, activation, minimum, maximum).clone(
+        memory_format=torch.contiguous_format
+    )
 
 
 @linear.register_fake
@@ -29,6 +35,7 @@ def _linear_shape(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
+    residual: torch.Tensor | None,
     activation: str,
     minimum: float | None,
     maximum: float | None,
@@ -43,6 +50,7 @@ class LinearView:
     x: fx.Node
     weight: fx.Node
     bias: fx.Node | None
+    residual: fx.Node | None
     activation: str
     minimum: float | None
     maximum: float | None

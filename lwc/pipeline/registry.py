@@ -26,6 +26,7 @@ PASSES = {
     "merge-heads": "lwc.passes.merge_heads:MergeHeads",
     "fuse-activation": "lwc.passes.fuse_activation:FuseActivation",
     "prune-channels": "lwc.passes.prune_channels:PruneChannels",
+    "fuse-residual-add": "lwc.passes.fuse_residual_add:FuseResidualAdd",
     "convert-layout": "lwc.passes.convert_layout:ConvertLayout",
     "sink-transposes": "lwc.passes.sink_transposes:SinkTransposes",
     "merge-transposes": "lwc.passes.merge_transposes:MergeTransposes",
@@ -64,6 +65,10 @@ DEFAULT = (
     # What is left of them meets the model's own, such as MobileViT's patches.
     "merge-transposes",
     "fold-constants",
+    # Late, as it moves layers: before, an addition is one more elementwise operator that transposes sink through.
+    "fuse-residual-add",
+    # What follows an addition.
+    "fuse-activation",
 )
 
 # Installed packages offer passes in this group of entry points: `name = "module:Class"`.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.padding import padded_input
 from lwc.targets.kernels.tiling import RegisterTile, register_tile, round_up
@@ -39,7 +39,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Conv2d:
-    """y = epilogue(conv(x, w) + bias), x in `layout`, y (N, OH, OW, O rounded up to whole vectors)."""
+    """y = epilogue(conv(x, w) + bias, residual): x in `layout`, y (N, OH, OW, O rounded up to whole vectors)."""
 
     batch: int
     channels: int  # of the input, in all groups
@@ -59,8 +59,8 @@ class Conv2d:
         return self.window.output_size(*self.input_size)
 
     @property
-    def padded_outputs(self) -> int:
-        """Channels of the result: `outputs` rounded up to whole vectors."""
+    def padded_columns(self) -> int:
+        """The channels of the result: `outputs` rounded up to whole vectors."""
         return round_up(self.outputs, self.tile.lanes)
 
 
@@ -94,14 +94,14 @@ def plan(
 
 def pack(kernel: Conv2d, weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weights (O, I/groups, kh, kw) in the kernel's order [O/nr, kh, kw, I/groups, nr]."""
-    padded = np.zeros((kernel.padded_outputs, *weight.shape[1:]), np.float32)
+    padded = np.zeros((kernel.padded_columns, *weight.shape[1:]), np.float32)
     padded[: kernel.outputs] = weight
     panels = padded.reshape(-1, kernel.tile.columns, *weight.shape[1:])
     return np.ascontiguousarray(panels.transpose(0, 3, 4, 2, 1))
 
 
-def compute(kernel: Conv2d, x: Any, weight: Any, bias: Any) -> Any:
-    """The tensor expression; x in the kernel's layout, weight packed, bias (padded outputs)."""
+def compute(kernel: Conv2d, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
+    """The tensor expression; x in the kernel's layout, weight packed, bias (padded outputs), residual like y."""
     (kh, kw), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
     oh, ow = kernel.output_size
     # Whole tiles only: what lies beyond the last output row or column is computed and not stored.
@@ -120,10 +120,10 @@ def compute(kernel: Conv2d, x: Any, weight: Any, bias: Any) -> Any:
         value = source[n, y, z, channel] if kernel.layout == "NHWC" else source[n, channel, y, z]
         return te.sum(value * weight[o // nr, ky, kx, k, o % nr], axis=[ky, kx, k])
 
-    product = te.compute((kernel.batch, rows, columns, kernel.padded_outputs), term, name="product")
+    product = te.compute((kernel.batch, rows, columns, kernel.padded_columns), term, name="product")
     return te.compute(
-        (kernel.batch, oh, ow, kernel.padded_outputs),
-        lambda n, h, w, o: kernel.epilogue(product[n, h, w, o] + bias[o]),
+        (kernel.batch, oh, ow, kernel.padded_columns),
+        lambda n, h, w, o: kernel.epilogue(product[n, h, w, o] + bias[o], at(residual, n, h, w, o)),
         name="result",
     )
 

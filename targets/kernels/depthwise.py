@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.targets.kernels.conv2d import Window, vectorize_channels
-from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.padding import padded_input
 from lwc.targets.kernels.tiling import RegisterTile, largest_divisor, round_up
@@ -20,7 +20,7 @@ from lwc.tvm_api import Schedule, te
 
 @dataclass(frozen=True)
 class Depthwise:
-    """y[n, h, w, c] = epilogue(sum over the window of x w[c] + bias[c]), NHWC in and out."""
+    """y[n, h, w, c] = epilogue(sum over the window of x w[c] + bias[c], residual), NHWC in and out."""
 
     batch: int
     channels: int
@@ -54,8 +54,8 @@ def pack(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0))
 
 
-def compute(kernel: Depthwise, x: Any, weight: Any, bias: Any) -> Any:
-    """The tensor expression; x (N, H, W, C), weight packed, bias (C)."""
+def compute(kernel: Depthwise, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
+    """The tensor expression; x (N, H, W, C), weight packed, bias (C), residual like y."""
     (kh, kw), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
     oh, ow = kernel.window.output_size(*kernel.input_size)
     rows, columns = round_up(oh, kernel.row_block), round_up(ow, kernel.tile.rows)
@@ -72,7 +72,7 @@ def compute(kernel: Depthwise, x: Any, weight: Any, bias: Any) -> Any:
     )
     return te.compute(
         (kernel.batch, oh, ow, kernel.channels),
-        lambda n, h, w, c: kernel.epilogue(product[n, h, w, c] + bias[c]),
+        lambda n, h, w, c: kernel.epilogue(product[n, h, w, c] + bias[c], at(residual, n, h, w, c)),
         name="result",
     )
 

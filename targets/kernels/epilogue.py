@@ -1,4 +1,4 @@
-"""What happens to an accumulator before it is stored: bias, activation, clamp."""
+"""What happens to an accumulator before it is stored: bias, residual, activation, clamp."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,20 +11,27 @@ Expression = Any
 
 @dataclass(frozen=True)
 class Epilogue:
-    """y = clamp(activation(x), minimum, maximum); a bound of None does not clamp."""
+    """y = clamp(activation(x + r), minimum, maximum); a bound of None does not clamp."""
 
     activation: str = "identity"
     minimum: float | None = None
     maximum: float | None = None
 
-    def __call__(self, value: Expression) -> Expression:
-        """The expression of the result for the expression `value` (float32)."""
+    def __call__(self, value: Expression, residual: Expression | None = None) -> Expression:
+        """The expression of y for the expressions x, `value`, and r, `residual` (float32)."""
+        if residual is not None:
+            value = value + residual
         value = ACTIVATIONS[self.activation](value)
         if self.minimum is not None:
             value = tirx.max(value, tirx.const(self.minimum, "float32"))
         if self.maximum is not None:
             value = tirx.min(value, tirx.const(self.maximum, "float32"))
         return value
+
+
+def at(residual: Any, *place: Expression) -> Expression | None:
+    """The element of the tensor `residual` at `place`; None where there is no residual."""
+    return None if residual is None else residual(*place)
 
 
 def _float(value: float) -> Expression:

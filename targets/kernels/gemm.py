@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.tiling import RegisterTile, balanced_split, register_tile, round_up
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
@@ -19,7 +19,10 @@ from lwc.tvm_api import Schedule, te, tirx
 
 @dataclass(frozen=True)
 class Gemm:
-    """y[m, n] = epilogue(sum over k of x[m, k] w[k, n] + bias[n]), n up to N rounded up to whole vectors."""
+    """y[m, n] = epilogue(sum over k of x[m, k] w[k, n] + bias[n], residual[m, n]).
+
+    n goes up to N rounded up to whole vectors.
+    """
 
     rows: int
     inner: int
@@ -52,8 +55,8 @@ def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(panels.transpose(0, 2, 1))
 
 
-def compute(kernel: Gemm, x: Any, weight: Any, bias: Any) -> Any:
-    """The tensor expression; x (rows, inner), weight packed, bias (padded columns)."""
+def compute(kernel: Gemm, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
+    """The tensor expression; x (rows, inner), weight packed, bias (padded columns), residual like y."""
     rows = round_up(kernel.rows, kernel.tile.rows * kernel.row_tiles)
     nr = kernel.tile.columns
     k = te.reduce_axis((0, kernel.inner), name="k")
@@ -69,7 +72,7 @@ def compute(kernel: Gemm, x: Any, weight: Any, bias: Any) -> Any:
     )
     return te.compute(
         (kernel.rows, kernel.padded_columns),
-        lambda i, j: kernel.epilogue(product[i, j] + bias[j]),
+        lambda i, j: kernel.epilogue(product[i, j] + bias[j], at(residual, i, j)),
         name="result",
     )
 

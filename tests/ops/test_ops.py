@@ -25,23 +25,26 @@ def arguments(name: str, layouts: tuple[str, str], rng: torch.Generator) -> tupl
     shape, weight_shape, options = CONVOLUTIONS[name]
     x, weight = (torch.randn(s, generator=rng).double() for s in (shape, weight_shape))
     bias = torch.randn(weight_shape[0], generator=rng).double()
+    defaults = {"stride": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
+    geometry = list((defaults | options).values())
     if layouts[0] == "NHWC":
         x = x.permute(0, 2, 3, 1).contiguous()
-    defaults = {"stride": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
-    return (x, weight, bias, *(defaults | options).values(), "silu", -0.1, 0.5, *layouts)
+    result = conv2d(x, weight, bias, None, *geometry, "identity", None, None, *layouts)
+    residual = torch.randn(result.shape, generator=rng).double()
+    return (x, weight, bias, residual, *geometry, "silu", -0.1, 0.5, *layouts)
 
 
 @pytest.mark.parametrize("layouts", [("NCHW", "NCHW"), ("NCHW", "NHWC"), ("NHWC", "NHWC"), ("NHWC", "NCHW")])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution(name: str, layouts: tuple[str, str], rng: torch.Generator) -> None:
-    x, weight, bias, stride, padding, dilation, groups, *rest = arguments(name, layouts, rng)
+    x, weight, bias, residual, stride, padding, dilation, groups, *rest = arguments(name, layouts, rng)
     image = x if layouts[0] == "NCHW" else x.permute(0, 3, 1, 2)
     top, bottom, left, right = padding
     image = functional.pad(image, (left, right, top, bottom))
-    want = functional.silu(functional.conv2d(image, weight, bias, stride, 0, dilation, groups)).clamp(
-        -0.1, 0.5
-    )
-    got = conv2d(x, weight, bias, stride, padding, dilation, groups, *rest)
+    total = functional.conv2d(image, weight, bias, stride, 0, dilation, groups)
+    total = total + (residual if layouts[1] == "NCHW" else residual.permute(0, 3, 1, 2))
+    want = functional.silu(total).clamp(-0.1, 0.5)
+    got = conv2d(x, weight, bias, residual, stride, padding, dilation, groups, *rest)
     assert got.is_contiguous()
     assert torch.equal(got if layouts[1] == "NCHW" else got.permute(0, 3, 1, 2), want)
 
@@ -60,9 +63,15 @@ def test_convolution_is_registered_soundly(name: str, layouts: tuple[str, str], 
 def test_linear(activation: str, shape: tuple[int, ...], rng: torch.Generator) -> None:
     x, weight = (torch.randn(s, generator=rng) for s in (shape, (5, 4)))
     want = ACTIVATIONS[activation](functional.linear(x, weight)).clamp(max=0.75)
-    operands = (x, weight, None, activation, None, 0.75)
+    operands = (x, weight, None, None, activation, None, 0.75)
     assert torch.equal(linear(*operands), want)
     torch.library.opcheck(linear, operands, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_linear_adds_its_residual_before_the_activation(rng: torch.Generator) -> None:
+    x, weight, bias, residual = (torch.randn(s, generator=rng) for s in ((2, 3, 4), (5, 4), (5,), (2, 3, 5)))
+    got = linear(x, weight, bias, residual, "tanh", None, None)
+    assert torch.equal(got, torch.tanh(functional.linear(x, weight, bias) + residual))
 
 
 @pytest.mark.parametrize("bounds", [(None, None), (0.0, None), (None, 0.5), (-0.5, 0.5)])
@@ -70,5 +79,5 @@ def test_bounds(bounds: tuple[float | None, float | None], rng: torch.Generator)
     x, weight = torch.randn(3, 4, generator=rng), torch.randn(5, 4, generator=rng)
     low = -torch.inf if bounds[0] is None else bounds[0]
     high = torch.inf if bounds[1] is None else bounds[1]
-    got = linear(x, weight, None, "identity", *bounds)
+    got = linear(x, weight, None, None, "identity", *bounds)
     assert torch.equal(got, functional.linear(x, weight).clamp(low, high))

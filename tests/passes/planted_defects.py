@@ -228,4 +228,35 @@ DEFECTS: dict[str, Defect] = {
         "values.isfinite()",
         f"{_PASSES}/test_prune_channels.py::test_refuses[constant before zero padding]",
     ),
+    # fuse-residual-add.
+    "a residual is subtracted": Defect(
+        "lwc/ops/activation.py",
+        "else x + residual)",
+        "else x - residual)",
+        f"{_PASSES}/test_fuse_residual_add.py::test_joins_a_linear_layer",
+    ),
+    "a residual comes after the activation": Defect(
+        "lwc/ops/activation.py",
+        "ACTIVATIONS[activation](x if residual is None else x + residual)",
+        "ACTIVATIONS[activation](x) + (0 if residual is None else residual)",
+        "tests/ops/test_ops.py::test_linear_adds_its_residual_before_the_activation",
+    ),
+    "a layer does not wait for what it adds": Defect(
+        "lwc/passes/fuse_residual_add.py",
+        "match.node.prepend(moved)",
+        "match.layer.prepend(moved) if moved is not match.layer else None",
+        f"{_PASSES}/test_fuse_residual_add.py::test_the_layer_waits_for_what_it_adds",
+    ),
+    "a residual stays in NCHW": Defect(
+        "lwc/passes/convert_layout.py",
+        "None if view.residual is None else permute(graph, view.residual, TO_NHWC)",
+        "view.residual",
+        f"{_PASSES}/test_fuse_residual_add.py::test_images_are_added_in_nhwc",
+    ),
+    "a multiple is added once": Defect(
+        "lwc/passes/fuse_residual_add.py",
+        '["alpha"] != 1',
+        '["alpha"] == 9',
+        f"{_PASSES}/test_fuse_residual_add.py::test_refuses[a multiple]",
+    ),
 }

@@ -75,7 +75,7 @@ def lwc_conv2d(own: nn.Conv2d, x: torch.Tensor, input_layout: str, output_layout
     """A convolution that is lwc's from the start."""
     layouts = (input_layout, output_layout)
     y: torch.Tensor = torch.ops.lwc.conv2d(
-        x, own.weight, own.bias, [1, 1], [0] * 4, [1, 1], 1, "identity", None, None, *layouts
+        x, own.weight, own.bias, None, [1, 1], [0] * 4, [1, 1], 1, "identity", None, None, *layouts
     )
     return y
 

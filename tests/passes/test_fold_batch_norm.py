@@ -140,7 +140,7 @@ def through_an_activation(own: nn.Module, norm: nn.Module, x: torch.Tensor) -> t
 
 def writes_nhwc(own: nn.Conv2d, norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The norm's axis 1 is the convolution's rows."""
-    arguments = ([1, 1], [0, 0, 0, 0], [1, 1], 1, "identity", None, None, "NHWC", "NHWC")
+    arguments = (None, [1, 1], [0, 0, 0, 0], [1, 1], 1, "identity", None, None, "NHWC", "NHWC")
     normalised: torch.Tensor = norm(conv2d(x, own.weight, own.bias, *arguments))
     return normalised
 

@@ -117,17 +117,17 @@ def given_scale(norm: nn.BatchNorm2d, own: nn.Module, x: torch.Tensor, scale: to
 
 def given_weight(norm: nn.Module, x: torch.Tensor, weight: torch.Tensor) -> Any:
     """The layer's weight is an input."""
-    return linear(norm(x), weight, None, "identity", None, None)
+    return linear(norm(x), weight, None, None, "identity", None, None)
 
 
 def given_bias(norm: nn.Module, own: nn.Linear, x: torch.Tensor, bias: torch.Tensor) -> Any:
     """The layer's bias is an input."""
-    return linear(norm(x), own.weight, bias, "identity", None, None)
+    return linear(norm(x), own.weight, bias, None, "identity", None, None)
 
 
 def reads_nhwc(norm: nn.Module, own: nn.Conv2d, x: torch.Tensor) -> Any:
     """The convolution's rows are the norm's axis 1."""
-    arguments = ([1, 1], [0, 0, 0, 0], [1, 1], 1, "identity", None, None, "NHWC", "NCHW")
+    arguments = (None, [1, 1], [0, 0, 0, 0], [1, 1], 1, "identity", None, None, "NHWC", "NCHW")
     return conv2d(norm(x), own.weight, own.bias, *arguments)
 
 
@@ -186,7 +186,7 @@ def test_refuses(name: str, rng: torch.Generator) -> None:
 
 def test_refuses_half_precision(rng: torch.Generator) -> None:
     def function(norm: nn.Module, own: nn.Linear, x: torch.Tensor) -> Any:
-        return linear(norm(x.half()), own.weight, own.bias, "identity", None, None)
+        return linear(norm(x.half()), own.weight, own.bias, None, "identity", None, None)
 
     parts = (nn.BatchNorm1d(4).half(), nn.Linear(4, 6).half())
     _, records = run_pipeline(Pipeline.parse(PASSES), program_of(function, (5, 4), rng=rng, parts=parts))

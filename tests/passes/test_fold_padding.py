@@ -108,7 +108,7 @@ def test_refuses(name: str, rng: torch.Generator) -> None:
 def test_refuses_a_convolution_that_reads_nhwc(rng: torch.Generator) -> None:
     def function(own: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         padded = functional.pad(x, (0, 0, 1, 1))
-        arguments = ([1, 1], [0, 0, 0, 0], [1, 1], 1, "identity", None, None, "NHWC", "NHWC")
+        arguments = (None, [1, 1], [0, 0, 0, 0], [1, 1], 1, "identity", None, None, "NHWC", "NHWC")
         y: torch.Tensor = conv2d(padded, own.weight, own.bias, *arguments)
         return y
 

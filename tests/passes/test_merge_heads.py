@@ -173,12 +173,12 @@ def test_a_weight_of_two_layers_is_left_to_the_other(rng: torch.Generator) -> No
 
 def given_weight(x: torch.Tensor, weight: torch.Tensor) -> Any:
     """The layer's weight is an input."""
-    return linear(x, weight, None, "identity", None, None) / 2
+    return linear(x, weight, None, None, "identity", None, None) / 2
 
 
 def given_bias(own: nn.Linear, x: torch.Tensor, bias: torch.Tensor) -> Any:
     """The layer's bias is an input."""
-    return linear(x, own.weight, bias, "identity", None, None) / 2
+    return linear(x, own.weight, bias, None, "identity", None, None) / 2
 
 
 OTHER_USER = "a layer before it has another user"
@@ -281,7 +281,7 @@ class Typed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         """The layer's multiple."""
-        return linear(x.to(self.dtype), self.weight, None, "identity", None, None) * self.value
+        return linear(x.to(self.dtype), self.weight, None, None, "identity", None, None) * self.value
 
 
 OTHER_TYPES: dict[str, tuple[torch.dtype, torch.dtype, str]] = {

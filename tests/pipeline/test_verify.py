@@ -172,7 +172,7 @@ def to_lwc(program: Program, node: fx.Node) -> None:
     with program.module.graph.inserting_before(node):
         raised = program.module.graph.call_function(
             torch.ops.lwc.conv2d.default,
-            (*node.args[:3], [1, 1], [0, 0, 0, 0], [1, 1], 1, "identity", None, None, "NCHW", "NCHW"),
+            (*node.args[:3], None, [1, 1], [0, 0, 0, 0], [1, 1], 1, "identity", None, None, "NCHW", "NCHW"),
         )
     node.replace_all_uses_with(raised)
 
