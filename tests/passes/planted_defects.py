@@ -228,4 +228,17 @@ DEFECTS: dict[str, Defect] = {
         "values.isfinite()",
         f"{_PASSES}/test_prune_channels.py::test_refuses[constant before zero padding]",
     ),
+    # merge-parallel-linear.
+    "keys and values are slices from the start": Defect(
+        "lwc/passes/merge_parallel_linear.py",
+        "(merged, axis, start, end)",
+        "(merged, axis, 0, end - start)",
+        f"{_PASSES}/test_merge_parallel_linear.py::test_merges[of one width]",
+    ),
+    "a layer that is read elsewhere, too, becomes a slice": Defect(
+        "lwc/passes/attention_readers.py",
+        "all(_is_attention(",
+        "any(_is_attention(",
+        f"{_PASSES}/test_merge_parallel_linear.py::test_refuses[a result]",
+    ),
 }
