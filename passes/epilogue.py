@@ -1,12 +1,19 @@
 """What a layer does after its bias."""
 
-from typing import Any
+from torch import fx
+
+from lwc.ops.view import named_arguments
 
 
-def what_stands_between(view: Any) -> str | None:
-    """Why nothing can join the sum of the layer of `view` (ConvView or LinearView); None where it can."""
-    if view.residual is not None:
+def what_stands_between(layer: fx.Node) -> str | None:
+    """Why nothing can join the sum of `layer`, lwc's or ATen's; None where it can."""
+    values = named_arguments(layer)
+    if values.get("residual") is not None:
         return "a residual stands between"
-    if (view.activation, view.minimum, view.maximum) != ("identity", None, None):
+    if (values.get("activation", "identity"), values.get("minimum"), values.get("maximum")) != (
+        "identity",
+        None,
+        None,
+    ):
         return "an activation stands between"
     return None

@@ -1,20 +1,20 @@
 """Fold an inference batch norm into the convolution or linear layer before it.
 
-Given:   y = bn(op(x, W, b))          op = conv2d or linear, reshapes in between allowed
+Given:   y = bn(op(x, W, b))          op = conv2d, its transpose or linear, reshapes in between allowed
 Result:  y = op(x, W s, (b - mean) s + beta),    s = gamma / sqrt(var + eps), by output channel
 """
 
 import operator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import fx
 
 from lwc.graph import add_constant, aten, constant, has_other_users, shape_of, through_reshapes
-from lwc.ops import ConvView, LinearView
 from lwc.ops.view import named_arguments
 from lwc.passes.epilogue import what_stands_between
+from lwc.passes.transposed_convolution import is_transposed, refuse_transposed, scale_of_transposed
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
@@ -40,9 +40,10 @@ class FoldBatchNorm(Pass[Folding]):
     def match(self, program: Program, node: fx.Node) -> Folding | None:
         """A batch norm that reads a convolution or a linear layer."""
         producer = through_reshapes(node.args[0]) if node.target is BATCH_NORM else None
-        if not isinstance(producer, fx.Node) or producer.target not in (_CONV2D, _LINEAR):
+        if not isinstance(producer, fx.Node):
             return None
-        return Folding(producer, node)
+        is_layer = producer.target in (_CONV2D, _LINEAR) or is_transposed(producer)
+        return Folding(producer, node) if is_layer else None
 
     def refuse(self, program: Program, match: Folding) -> str | None:
         """Nothing else may read what changes, and each channel must be the layer's."""
@@ -77,22 +78,22 @@ def reads_statistics(norm: fx.Node) -> bool:
 
 
 def _refuse(module: fx.GraphModule, producer: fx.Node, norm: fx.Node) -> str | None:
-    view: ConvView | LinearView = (
-        ConvView.of(producer) if producer.target is _CONV2D else LinearView.of(producer)
-    )
+    values = named_arguments(producer)
     first: Any = norm.args[0]
     if has_other_users(producer, norm):
         return "the layer before it has another user"
-    if (obstacle := what_stands_between(view)) is not None:
+    if (obstacle := what_stands_between(producer)) is not None:
         return obstacle
     if reads_statistics(norm):
         return "its statistics are read"
-    if isinstance(view, ConvView) and view.output_layout != "NCHW":
+    if values.get("output_layout", "NCHW") != "NCHW":
         return "the convolution writes NHWC"
     if first is not producer and not _same_channel_axis(producer, first):
         return "a reshape between them moves the channel axis"
     if producer.target is _LINEAR and len(shape_of(first)) != 2:
         return "it does not normalise the last axis, which the linear layer writes"
+    if is_transposed(producer) and (refusal := refuse_transposed(module, producer)):
+        return refusal
     if scale_and_shift(module, norm) is None:
         return "its statistics or its affine parameters are not constants"
     return None
@@ -104,21 +105,24 @@ def _same_channel_axis(producer: fx.Node, first: fx.Node) -> bool:
 
 
 def _fold(module: fx.GraphModule, producer: fx.Node, norm: fx.Node) -> None:
-    convolution = producer.target is _CONV2D
-    view: Any = ConvView.of(producer) if convolution else LinearView.of(producer)
+    values = named_arguments(producer)
     parameters = scale_and_shift(module, norm)
-    weight = constant(module, view.weight)
+    weight, old = constant(module, values["weight"]), constant(module, values["bias"])
     assert parameters is not None
     assert weight is not None
     scale, shift = parameters
-    folded = weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1))
-    old = constant(module, view.bias)
+    if is_transposed(producer):
+        factors = scale_of_transposed(scale, weight, values["groups"])
+    else:
+        factors = scale.reshape(-1, *[1] * (weight.dim() - 1))
+    folded = weight.double() * factors
     bias = shift if old is None else old.double() * scale + shift
+    name = values["weight"].target
     with module.graph.inserting_before(producer):
         # New tensors: the old ones may belong to other layers too.
-        new_weight = add_constant(module, f"{view.weight.target}_folded", folded.to(weight.dtype))
-        new_bias = add_constant(module, f"{view.weight.target}_bias_folded", bias.to(weight.dtype))
-    producer.args = replace(view, weight=new_weight, bias=new_bias).arguments
+        values["weight"] = add_constant(module, f"{name}_folded", folded.to(weight.dtype))
+        values["bias"] = add_constant(module, f"{name}_bias_folded", bias.to(weight.dtype))
+    producer.args, producer.kwargs = tuple(values.values()), {}
     for user in list(norm.users):
         user.replace_all_uses_with(norm.args[0])  # type: ignore[arg-type]
         module.graph.erase_node(user)

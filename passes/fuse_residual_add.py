@@ -92,4 +92,4 @@ def _refuse(match: ResidualAdd) -> str | None:
         return "its operands broadcast"
     if result.dtype != residual.dtype:
         return f"it adds {residual.dtype} to {result.dtype}"
-    return what_stands_between(match.view)
+    return what_stands_between(match.layer)

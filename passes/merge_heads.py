@@ -86,7 +86,7 @@ def _refuse_layers(module: fx.GraphModule, layers: tuple[fx.Node, ...]) -> str |
     views = [LinearView.of(layer) for layer in layers]
     if any(len(layer.users) > 1 for layer in layers):
         return "a layer before it has another user"
-    obstacles = filter(None, map(what_stands_between, views))
+    obstacles = filter(None, map(what_stands_between, layers))
     if (obstacle := next(obstacles, None)) is not None:
         return obstacle
     if len({view.x for view in views}) > 1:

@@ -7,6 +7,13 @@ import pytest
 import torch
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a user write the golden texts anew."""
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the texts in tests/passes/golden anew"
+    )
+
+
 @pytest.fixture
 def seed() -> int:
     """A fresh seed, printed so that a failure shows it; LWC_TEST_SEED=N repeats a run."""

@@ -26,6 +26,7 @@ PASSES = {
     "merge-heads": "lwc.passes.merge_heads:MergeHeads",
     "fuse-activation": "lwc.passes.fuse_activation:FuseActivation",
     "prune-channels": "lwc.passes.prune_channels:PruneChannels",
+    "merge-parallel-linear": "lwc.passes.merge_parallel_linear:MergeParallelLinear",
     "fuse-residual-add": "lwc.passes.fuse_residual_add:FuseResidualAdd",
     "convert-layout": "lwc.passes.convert_layout:ConvertLayout",
     "sink-transposes": "lwc.passes.sink_transposes:SinkTransposes",
@@ -58,6 +59,9 @@ DEFAULT = (
     "fuse-activation",
     # With the batch norms and the activations in the layers, what a dead channel holds is known.
     "prune-channels",
+    # With the epilogues in the layers, they are compared; earlier its slices would hide a layer from the passes above.
+    # Before merge-transposes, which may write heads as something else.
+    "merge-parallel-linear",
     # Late: the patterns above are written for NCHW.
     "convert-layout",
     # The transposes around each convolution meet their inverses.

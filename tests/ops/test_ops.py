@@ -1,5 +1,6 @@
 """lwc's operators: registered soundly, and equal to the PyTorch layers that they stand for."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -58,13 +59,33 @@ def test_convolution_is_registered_soundly(name: str, layouts: tuple[str, str], 
     )
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+# Each activation by its formula.
+WRITTEN_OUT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "identity": lambda x: x,
+    "sigmoid": lambda x: 1 / (1 + torch.exp(-x)),
+    "silu": lambda x: x * functional.sigmoid(x),
+    "hardsigmoid": lambda x: functional.relu6(x + 3) / 6,
+    "hardswish": lambda x: x * functional.relu6(x + 3) / 6,
+    "gelu": lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2,
+    "tanh": lambda x: 1 - 2 / (torch.exp(2 * x) + 1),
+}
+
+
+def test_every_activation_is_written_out() -> None:
+    assert set(WRITTEN_OUT) == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("activation", WRITTEN_OUT)
 @pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4)])
-def test_linear(activation: str, shape: tuple[int, ...], rng: torch.Generator) -> None:
-    x, weight = (torch.randn(s, generator=rng) for s in (shape, (5, 4)))
-    want = ACTIVATIONS[activation](functional.linear(x, weight)).clamp(max=0.75)
-    operands = (x, weight, None, None, activation, None, 0.75)
-    assert torch.equal(linear(*operands), want)
+def test_linear(activation: str, shape: tuple[int, ...], has_bias: bool, rng: torch.Generator) -> None:
+    x, weight, bias = (2 * torch.randn(s, generator=rng).double() for s in (shape, (5, 4), (5,)))
+    sums = (x.unsqueeze(-2) * weight).sum(-1)
+    want = WRITTEN_OUT[activation](sums + bias if has_bias else sums).clamp(max=0.75)
+    operands = (x, weight, bias if has_bias else None, None, activation, None, 0.75)
+    got = linear(*operands)
+    assert got.is_contiguous()
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     torch.library.opcheck(linear, operands, test_utils=("test_schema", "test_faketensor"))
 
 

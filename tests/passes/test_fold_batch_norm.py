@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from lwc.ops import conv2d
+from lwc.pipeline import Pipeline, run_pipeline
 from tests.programs import Shape, operators, program_of, reasons, rewrite
 
 IMAGE = (2, 4, 7, 6)
@@ -20,9 +21,11 @@ FOLDED: dict[str, tuple[nn.Module, Shape]] = {
     "grouped": (nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6)), IMAGE),
     "padded": (nn.Sequential(nn.Conv2d(4, 6, 3, padding=2), nn.BatchNorm2d(6)), IMAGE),
     "without affine": (nn.Sequential(nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6, affine=False)), IMAGE),
+    "as many outputs as inputs": (nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)), IMAGE),
     "large epsilon": (nn.Sequential(nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6, eps=0.5)), IMAGE),
     "linear": (nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)), (5, 4)),
     "linear without a bias": (nn.Sequential(nn.Linear(4, 6, bias=False), nn.BatchNorm1d(6)), (5, 4)),
+    "linear of one width": (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (5, 4)),
 }
 
 
@@ -32,6 +35,41 @@ def test_folds(name: str, rng: torch.Generator) -> None:
     after, record = rewrite(PASSES, program_of(module, shape, rng=rng), rng)
     assert record.count == 1
     assert len(operators(after)) == 1
+
+
+# What differs from a transposed convolution of 4 channels to 6.
+TRANSPOSED: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "without a bias": {"bias": False},
+    "grouped": {"groups": 2},
+    "depthwise": {"groups": 4, "out_channels": 8},
+    "as many outputs as inputs": {"out_channels": 4},
+    "as many outputs as inputs, grouped": {"out_channels": 4, "groups": 2},
+    "strided": {"stride": (2, 3), "padding": 1},
+    "output padding": {"stride": 2, "output_padding": (1, 0), "groups": 2, "bias": False},
+    "dilated": {"dilation": (2, 3), "groups": 2},
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_folds_into_a_transposed_convolution(name: str, rng: torch.Generator) -> None:
+    layer = nn.ConvTranspose2d(**({"in_channels": 4, "out_channels": 6, "kernel_size": 3} | TRANSPOSED[name]))
+    module = nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels))
+    after, record = rewrite(PASSES, program_of(module, IMAGE, rng=rng), rng)
+    assert record.count == 1
+    assert operators(after) == ["aten.conv_transpose2d.input"]
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_folds_into_a_general_convolution_that_is_transposed(groups: int, rng: torch.Generator) -> None:
+    def function(own: nn.ConvTranspose2d, norm: nn.Module, x: torch.Tensor) -> Any:
+        sizes = ([2, 1], [0, 1], [1, 2], True, [1, 0], groups)
+        return norm(torch.ops.aten.convolution(x, own.weight, own.bias, *sizes))
+
+    parts = (nn.ConvTranspose2d(4, 6, 3, groups=groups), nn.BatchNorm2d(6))
+    after, record = rewrite(PASSES, program_of(function, IMAGE, rng=rng, parts=parts), rng)
+    assert record.count == 1
+    assert operators(after) == ["aten.convolution.default"]
 
 
 @pytest.mark.parametrize("variance", [0.0, 1e-30, 1e-6])
@@ -157,11 +195,32 @@ def mixes_channels_of_an_image(own: nn.Module, norm: nn.Module, x: torch.Tensor)
     return normalised
 
 
+def given_transposed_weight(
+    own: nn.ConvTranspose2d, norm: nn.Module, x: torch.Tensor, weight: torch.Tensor
+) -> Any:
+    """The transposed convolution's weight is an input."""
+    return norm(functional.conv_transpose2d(x, weight, own.bias))
+
+
+def given_transposed_bias(
+    own: nn.ConvTranspose2d, norm: nn.Module, x: torch.Tensor, bias: torch.Tensor
+) -> Any:
+    """The transposed convolution's bias is an input."""
+    return norm(functional.conv_transpose2d(x, own.weight, bias))
+
+
+def without_a_batch(own: nn.ConvTranspose2d, norm: nn.BatchNorm2d, x: torch.Tensor) -> Any:
+    """The norm's axis 1 is the image's rows."""
+    return functional.batch_norm(own(x), norm.running_mean, norm.running_var)
+
+
 CONVOLUTION = (nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6))
+TRANSPOSE = (nn.ConvTranspose2d(4, 6, 3), nn.BatchNorm2d(6))
 LINEAR = (nn.Linear(4, 6), nn.BatchNorm1d(6))
 TOKENS = (2, 5, 4)
 OTHER_USER = "the layer before it has another user"
 NOT_CONSTANT = "its statistics or its affine parameters are not constants"
+TRANSPOSED_NOT_CONSTANT = "the transposed convolution's weight or its bias is not a constant"
 MOVES = "a reshape between them moves the channel axis"
 REFUSED: dict[str, tuple[Any, tuple[nn.Module, ...], tuple[Shape, ...], str]] = {
     "second user": (second_user, CONVOLUTION, (IMAGE,), OTHER_USER),
@@ -170,6 +229,38 @@ REFUSED: dict[str, tuple[Any, tuple[nn.Module, ...], tuple[Shape, ...], str]] = 
     "statistics": (read_statistics, CONVOLUTION, (IMAGE,), "its statistics are read"),
     "mean": (given_mean, CONVOLUTION, (IMAGE, (6,)), NOT_CONSTANT),
     "scale": (given_scale, CONVOLUTION, (IMAGE, (6,)), NOT_CONSTANT),
+    "second user of a transposed convolution": (second_user, TRANSPOSE, (IMAGE,), OTHER_USER),
+    "statistics after a transposed convolution": (
+        read_statistics,
+        TRANSPOSE,
+        (IMAGE,),
+        "its statistics are read",
+    ),
+    "mean after a transposed convolution": (given_mean, TRANSPOSE, (IMAGE, (6,)), NOT_CONSTANT),
+    "other channels of a transposed convolution": (
+        mixes_channels_of_an_image,
+        (nn.ConvTranspose2d(4, 6, 3), nn.BatchNorm1d(3)),
+        (IMAGE,),
+        MOVES,
+    ),
+    "weight of a transposed convolution": (
+        given_transposed_weight,
+        TRANSPOSE,
+        (IMAGE, (4, 6, 3, 3)),
+        TRANSPOSED_NOT_CONSTANT,
+    ),
+    "bias of a transposed convolution": (
+        given_transposed_bias,
+        TRANSPOSE,
+        (IMAGE, (6,)),
+        TRANSPOSED_NOT_CONSTANT,
+    ),
+    "no batch": (
+        without_a_batch,
+        (nn.ConvTranspose2d(4, 6, 3), nn.BatchNorm2d(9)),
+        ((4, 7, 6),),
+        "the transposed convolution's image has no batch axis",
+    ),
     "NHWC": (
         writes_nhwc,
         (nn.Conv2d(4, 5, 1), nn.BatchNorm2d(6)),
@@ -208,10 +299,18 @@ def test_refuses_where_an_activation_stands_between(rng: torch.Generator) -> Non
     assert reasons(record) == ["an activation stands between"]
 
 
+def test_refuses_a_transposed_convolution_of_half_precision(rng: torch.Generator) -> None:
+    module = nn.Sequential(nn.ConvTranspose2d(4, 6, 3), nn.BatchNorm2d(6)).to(torch.bfloat16)
+    program = program_of(lambda own, x: own(x.bfloat16()), IMAGE, rng=rng, parts=(module,))
+    _, records = run_pipeline(Pipeline.parse(PASSES), program)
+    reason = "the transposed convolution's dtype is torch.bfloat16"
+    assert (records[-1].count, reasons(records[-1])) == (0, [reason])
+
+
 NO_CANDIDATES: dict[str, tuple[nn.Module, Shape]] = {
     "no layer before it": (nn.BatchNorm2d(4), IMAGE),
     "an activation before it": (nn.Sequential(nn.Conv2d(4, 6, 3), nn.Tanh(), nn.BatchNorm2d(6)), IMAGE),
-    "a transposed convolution": (nn.Sequential(nn.ConvTranspose2d(4, 6, 3), nn.BatchNorm2d(6)), IMAGE),
+    "a convolution that stays ATen's": (nn.Sequential(nn.Conv1d(4, 6, 3), nn.BatchNorm1d(6)), (2, 4, 7)),
     "statistics of the batch": (
         nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6, track_running_stats=False)),
         IMAGE,
