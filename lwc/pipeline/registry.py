@@ -25,6 +25,7 @@ PASSES = {
     "recognize-activations": "lwc.passes.recognize_activations:RecognizeActivations",
     "merge-heads": "lwc.passes.merge_heads:MergeHeads",
     "fuse-activation": "lwc.passes.fuse_activation:FuseActivation",
+    "zero-channels": "lwc.passes.zero_channels:ZeroChannels",
     "prune-channels": "lwc.passes.prune_channels:PruneChannels",
     "convert-layout": "lwc.passes.convert_layout:ConvertLayout",
     "sink-transposes": "lwc.passes.sink_transposes:SinkTransposes",
