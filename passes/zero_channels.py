@@ -105,12 +105,13 @@ class _Recorder(fx.Interpreter):
 def _order(group: ChannelGroup) -> torch.Tensor:
     by_channel = [layer.weight for layer in group.writers]
     by_channel += [layer.weight.transpose(0, 1) for layer in group.readers]
-    return torch.stack([_relative_norms(weight) for weight in by_channel]).sum(0).argsort(stable=True)
+    score = torch.stack([_relative_norms(weight) for weight in by_channel]).sum(0)
+    return score.argsort(stable=True)
 
 
 def _relative_norms(weight: torch.Tensor) -> torch.Tensor:
     """The norm of each row in parts of their root mean square."""
-    norms = weight.double().flatten(1).norm(dim=1)
+    norms: torch.Tensor = torch.linalg.vector_norm(weight.double().flatten(1), dim=1)
     mean = norms.square().mean().sqrt()
     return norms / mean if mean > 0 else norms
 
