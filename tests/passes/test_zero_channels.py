@@ -1,5 +1,6 @@
 """zero-channels: the channels of least magnitude are replaced by their means."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from lwc.graph import constant
 from lwc.ops import ConvView
 from lwc.pipeline import PassRecord, Pipeline, run_pipeline
 from lwc.trace import Program
+from tests.passes.random_graphs import Writer
 from tests.passes.test_prune_channels import (
     REFUSED,
     mobile_block,
@@ -20,9 +22,11 @@ from tests.passes.test_prune_channels import (
     silence,
     weight_shapes,
 )
-from tests.programs import Compute, in_float64, operators, reasons, rewrite, rms, run
+from tests.passes.test_random_graphs import network, reproduction
+from tests.programs import Compute, in_float64, operators, program_of, reasons, rewrite, rms, run
 
 BEFORE = "raise-operators,fold-batch-norm,fuse-activation"
+GRAPHS = 10
 CONV2D = torch.ops.lwc.conv2d.default
 
 
@@ -216,3 +220,26 @@ def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
 def test_a_multiple_out_of_range_is_refused() -> None:
     with pytest.raises(UsageError, match=r"pass 'zero-channels': multiple 0: out of range"):
         Pipeline.parse("raise-operators,zero-channels{multiple=0}")
+
+
+def test_random_graphs_lose_what_is_zeroed_and_nothing_else(seed: int) -> None:
+    """In the program up to prune-channels; the same source of graphs as for all passes."""
+    choose = random.Random(seed)
+    passes = [item.name for item in Pipeline.parse("default").passes]
+    before = ",".join(passes[: passes.index("prune-channels")])
+    pruned = 0
+    for _ in range(GRAPHS):
+        graph_seed = choose.randrange(2**32)
+        writer = Writer(graph_seed)
+        source = writer.source(steps=choose.randint(2, 9))
+        with reproduction(source, writer.input, graph_seed):
+            rng = torch.Generator().manual_seed(graph_seed)
+            program, _ = run_pipeline(
+                Pipeline.parse(before), program_of(network(source), writer.input, rng=rng)
+            )
+            spec = f"raise-operators,zero-channels{{fraction={choose.uniform(0.2, 0.8)},multiple=1}}"
+            program, records = run_pipeline(Pipeline.parse(spec), program)
+            _, removal = rewrite("raise-operators,prune-channels", program, rng)
+            assert set(records[-1].rewritten) <= set(removal.rewritten)
+        pruned += records[-1].count
+    assert pruned > 0
