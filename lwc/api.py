@@ -18,6 +18,9 @@ class _Quiet:
     def stage(self, name: str) -> Iterator[None]:
         yield
 
+    def note(self, text: str) -> None:
+        pass
+
     def warn(self, message: str) -> None:
         warnings.warn(message, stacklevel=2)
 
@@ -36,6 +39,8 @@ def compile(
     seed: int = 0,
     passes: str | Pipeline = "default",
     threads: int = 0,
+    prune: float | None = None,
+    evaluate: str | Path | None = None,
 ) -> CompileResult:
     """Compile `model` as `lwc compile` does, with the same names and meanings of the options.
 
@@ -48,7 +53,8 @@ def compile(
         ModelRequest(model, width, image_size, output_stride, num_labels, batch, weights, seed),
         target,
         None if output is None else Path(output),
-        PassOptions(passes),
+        PassOptions(passes, prune=prune),
         threads,
+        None if evaluate is None else Path(evaluate),
     )
     return compile_package(request, _Quiet())

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Protocol
 import lwc.ops  # noqa: F401  registers the operators
 from lwc.lower.build import build_kernels
 from lwc.lower.lower import lower
+from lwc.models.evaluate import Accuracy, LabelledImage, evaluate, read_labels, require_classifier
 from lwc.models.load import load_model
 from lwc.models.request import LoadedModel, ModelRequest
 from lwc.package.assemble import assemble
@@ -20,7 +21,8 @@ from lwc.package.parts import Parts
 from lwc.package.toolchain import find_toolchain
 from lwc.package.verify_parts import verify_parts
 from lwc.package.write import check_destination, package_folder
-from lwc.rewriting import PassOptions, rewrite
+from lwc.pruning import Pruned, verify_original
+from lwc.rewriting import PassOptions, Rewritten, rewrite
 from lwc.targets.resolve import resolve_target
 from lwc.trace import trace
 from lwc.tvm_api import check_cpu
@@ -30,7 +32,8 @@ from lwc.tvm_api import check_cpu
 class CompileRequest:
     """What to compile, for which machine, and where to.
 
-    `output` None: MODEL-TARGET/ in the current folder; `threads` 0: the device decides.
+    `output` None: MODEL-TARGET/ in the current folder; `threads` 0: the device decides; `evaluate`: a folder of
+    labelled images on which the model is to be tried, before and after pruning.
     """
 
     model: ModelRequest
@@ -38,25 +41,38 @@ class CompileRequest:
     output: Path | None = None
     passes: PassOptions = field(default_factory=PassOptions)
     threads: int = 0
+    evaluate: Path | None = None
 
 
 class Reporter(Protocol):
     """Who is told of the progress."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Entered for each of load, trace, passes, lower, build, link and verify, in this order."""
+        """Entered for each of load, trace, passes, evaluate (if asked for), lower, build, link and verify, in turn."""
+
+    def note(self, text: str) -> None:
+        """How far the stage is."""
 
     def warn(self, message: str) -> None:
         """A line that the user must not overlook."""
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """The accuracy of the model as it was loaded and, where it was pruned, of what that made of it."""
+
+    original: Accuracy
+    pruned: Accuracy | None
+
+
+@dataclass(frozen=True)
 class CompileResult:
-    """Where the package lies, its manifest, and how long each stage took (seconds)."""
+    """Where the package lies, its manifest, how long each stage took (seconds), and the accuracy if asked for."""
 
     package: Path
     manifest: Manifest
     seconds: dict[str, float]
+    evaluation: Evaluation | None = None
 
 
 @dataclass(frozen=True)
@@ -84,19 +100,26 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
     pipeline = request.passes.pipeline()
     if request.output is not None:
         check_destination(request.output)
+    images = None if request.evaluate is None else read_labels(request.evaluate)
     toolchain = find_toolchain(target)
     with clock.stage("load"):
         model = load_model(request.model, reporter.warn)
+        if images is not None:
+            require_classifier(model, images)
     output = request.output or _default_output(model, target.name)
     check_destination(output)
     with clock.stage("trace"):
         traced = trace(model.module, model.inputs, model.input_names)
     with clock.stage("passes"):
         rewritten = rewrite(request.passes, pipeline, traced, output.with_name(f"{output.name}-reproducer"))
+        if rewritten.pruned is not None:
+            verify_original(model, rewritten.pruned)
+            _warn_of_nothing(rewritten.pruned, reporter)
+    evaluation = None if images is None else _evaluate(model, rewritten, images, clock)
     with clock.stage("lower"):
         lowered = lower(rewritten.program, target)
     with package_folder(output) as folder, tempfile.TemporaryDirectory(prefix="lwc-build-") as scratch:
-        parts = Parts(model, target, request.threads, lowered, rewritten.records, toolchain, Path(scratch))
+        parts = Parts(model, target, request.threads, lowered, rewritten, toolchain, Path(scratch))
         with clock.stage("build"):
             parts.write_header()
             kernels = build_kernels(lowered.kernels, target)
@@ -108,7 +131,23 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
         with clock.stage("verify"):
             verification = verify_parts(parts, request.model.seed, reporter.warn)
             manifest = assemble(parts, verification, folder)
-    return CompileResult(output, manifest, clock.seconds)
+    return CompileResult(output, manifest, clock.seconds, evaluation)
+
+
+def _warn_of_nothing(pruned: Pruned, reporter: Reporter) -> None:
+    if pruned.pruning.before == pruned.pruning.after:
+        reporter.warn("nothing was pruned; `lwc explain` with --pass zero-channels says why")
+
+
+def _evaluate(
+    model: LoadedModel, rewritten: Rewritten, images: Sequence[LabelledImage], clock: _Clock
+) -> Evaluation:
+    modules = [model.module]
+    if rewritten.pruned is not None:
+        modules.append(rewritten.pruned.reference.module)
+    with clock.stage("evaluate"):
+        original, *pruned = evaluate(modules, model, images, clock.reporter.note)
+    return Evaluation(original, next(iter(pruned), None))
 
 
 def _default_output(model: LoadedModel, target: str) -> Path:

@@ -11,6 +11,7 @@ from lwc.dump import dump_to
 from lwc.errors import UsageError
 from lwc.pipeline import Hook, PassRecord, Pipeline, run_pipeline
 from lwc.pipeline.verify import Disagreement, PassCheck, Verifier
+from lwc.pruning import Pruned, PruningRecorder, with_pruning
 from lwc.trace import Program
 
 
@@ -20,7 +21,8 @@ class PassOptions:
 
     `spec`: a pipeline, or its text form; `extra`: passes to add, as `--pass` takes them; `limit`: the rewriting ends
     after so many rewrites; `verify`: run the graph before and after each pass; `dump_dir`: a folder for the graph
-    after every pass. Raises UsageError for a negative limit.
+    after every pass; `prune`: remove this fraction of each group's channels, those of least magnitude. Raises
+    UsageError for a negative limit or a fraction that is not between 0 and 1.
     """
 
     spec: str | Pipeline = "default"
@@ -28,34 +30,40 @@ class PassOptions:
     limit: int | None = None
     verify: bool = True
     dump_dir: Path | None = None
+    prune: float | None = None
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"pass limit {self.limit}: out of range; give 0 or more")
+        if self.prune is not None and not 0 < self.prune < 1:
+            raise UsageError(f"prune {self.prune}: out of range; give a number above 0 and below 1")
 
     def pipeline(self) -> Pipeline:
         """The passes in order. Raises UsageError or BadInputError where there are none such."""
-        if isinstance(self.spec, str):
-            return Pipeline.parse(self.spec, self.extra)
-        pipeline = self.spec
+        pipeline = Pipeline.parse(self.spec) if isinstance(self.spec, str) else self.spec
         for text in self.extra:
             pipeline = pipeline.with_pass(text)
-        return pipeline
+        return pipeline if self.prune is None else with_pruning(pipeline, self.prune)
 
     def arguments(self) -> str:
         """The options as the command line takes them."""
         words = [] if str(self.spec) == "default" else ["--passes", str(self.spec)]
         words += [word for text in self.extra for word in ("--pass", text)]
+        words += [] if self.prune is None else ["--prune", str(self.prune)]
         return shlex.join(words)
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """The program after the passes, what each did, and how it was checked: by its position, where it rewrote."""
+    """The program after the passes, what each did, and how it was checked: by its position, where it rewrote.
+
+    `pruned`: what was pruned by magnitude, whose reference is then what the program has to give.
+    """
 
     program: Program
     records: tuple[PassRecord, ...]
     checks: dict[int, PassCheck]
+    pruned: Pruned | None = None
 
 
 def rewrite(
@@ -66,7 +74,10 @@ def rewrite(
     Raises VerificationError where a pass changes the result, after `reproducer` was written, and BadInputError for
     a plug-in that fails.
     """
-    hooks: list[Hook] = [] if options.dump_dir is None else [dump_to(options.dump_dir)]
+    recorder = PruningRecorder()
+    hooks: list[Hook] = [recorder]
+    if options.dump_dir is not None:
+        hooks.append(dump_to(options.dump_dir))
 
     def on_failure(found: Disagreement) -> str:
         return "" if reproducer is None else _reproduce(reproducer, traced, options, found)
@@ -75,7 +86,7 @@ def rewrite(
     if verifier is not None:
         hooks.append(verifier)
     program, records = run_pipeline(pipeline, traced, tuple(hooks), options.limit)
-    return Rewritten(program, records, {} if verifier is None else verifier.checks)
+    return Rewritten(program, records, {} if verifier is None else verifier.checks, recorder.pruned)
 
 
 def _reproduce(path: Path, traced: Program, options: PassOptions, found: Disagreement) -> str:

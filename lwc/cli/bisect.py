@@ -44,7 +44,7 @@ def command(request: ModelRequest, passes: dict[str, Any], as_json: bool) -> Non
     ]
     columns = ("rewrites", "error", "limit")
     emit(table(("pass", *columns), rows, right=columns))
-    emit("\nevery pass keeps what the model gives")
+    emit(f"\nevery pass keeps what the {'model' if rewritten.pruned is None else 'pruned model'} gives")
 
 
 def _documents(rewritten: "Rewritten") -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ Examples:
   lwc compile mobilenet_v2 --width 0.35 --image-size 96 -o tiny
   lwc compile ./my-finetuned-model --target cortex-a76 --weights pretrained
   lwc compile my_package.models:make_net --passes default,-fuse-activation
+  lwc compile mobilenet_v1 --prune 0.3 --evaluate labelled-images
   lwc compile mobilenet_v1 --pass my_pass.py:MyPass,after=fold-batch-norm
 """
 
@@ -41,6 +42,12 @@ Examples:
     show_default=True,
     help="Run the graph before and after each pass, in float64.",
 )
+@click.option(
+    "--evaluate",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of images with labels.csv (columns file, label): report how often the model is right.",
+)
 @threads_option
 @json_option
 def command(
@@ -49,6 +56,7 @@ def command(
     output: Path | None,
     passes: dict[str, Any],
     verify_passes: bool,
+    evaluate: Path | None,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -74,5 +82,6 @@ def command(
     options = PassOptions(**passes, verify=verify_passes)
     # A factory of the user's may print; stdout is for the result.
     with redirect_stdout(sys.stderr):
-        result = compile_package(CompileRequest(request, target, output, options, threads), reporter)
+        asked = CompileRequest(request, target, output, options, threads, evaluate)
+        result = compile_package(asked, reporter)
     emit_summary(result, time.perf_counter() - start, as_json)

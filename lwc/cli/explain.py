@@ -33,8 +33,9 @@ def command(request: ModelRequest, passes: dict[str, Any], as_json: bool) -> Non
 
     Compiles nothing. MODEL is what `lwc compile` takes.
     """
-    pipeline, named = _pipeline_and_named(passes["spec"], passes["extra"])
-    rewritten = trace_and_rewrite(request, {**passes, "spec": pipeline, "extra": ()}, verify=False)
+    pipeline, named = _pipeline_and_named(**passes)
+    plain = {**passes, "spec": pipeline, "extra": (), "prune": None}
+    rewritten = trace_and_rewrite(request, plain, verify=False)
     shown = [(i, r) for i, r in enumerate(rewritten.records, start=1) if not named or r.name in named]
     if as_json:
         emit_json({"passes": [_document(position, record) for position, record in shown]})
@@ -44,12 +45,12 @@ def command(request: ModelRequest, passes: dict[str, Any], as_json: bool) -> Non
     emit(f"\n{sum(r.count for _, r in shown)} rewritten, {sum(len(r.refusals) for _, r in shown)} refused")
 
 
-def _pipeline_and_named(spec: str, words: tuple[str, ...]) -> "tuple[Pipeline, set[str]]":
-    """The pipeline with what is not yet in it of `words`, and the names of the passes that `words` mean."""
-    from lwc.pipeline import Pipeline
+def _pipeline_and_named(extra: tuple[str, ...], **passes: Any) -> "tuple[Pipeline, set[str]]":
+    """The pipeline with what is not yet in it of `extra`, and the names of the passes that `extra` mean."""
+    from lwc.rewriting import PassOptions
 
-    pipeline, named = Pipeline.parse(spec), set[str]()
-    for word in words:
+    pipeline, named = PassOptions(**passes).pipeline(), set[str]()
+    for word in extra:
         before = {item.name for item in pipeline.passes}
         if word not in before:
             pipeline = pipeline.with_pass(word)

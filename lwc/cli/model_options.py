@@ -52,6 +52,12 @@ _PASSES = (
         metavar="N",
         help="Stop rewriting after N rewrites, to look for one that is wrong.",
     ),
+    click.option(
+        "--prune",
+        type=float,
+        metavar="FRACTION",
+        help="Remove this part of the channels, those of least magnitude, e.g. 0.3. Costs accuracy.",
+    ),
     click.option("--dump-dir", type=NewPath(), help="Folder for the graph after every pass."),
 )
 
@@ -75,7 +81,7 @@ def pass_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def call(**values: Any) -> Any:
-        passes = {name: values.pop(name) for name in ("spec", "extra", "limit", "dump_dir")}
+        passes = {name: values.pop(name) for name in ("spec", "extra", "limit", "dump_dir", "prune")}
         return command(passes=passes, **values)
 
     return _with(_PASSES, call)

@@ -37,6 +37,7 @@ class StageReporter:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._shown: tuple[Progress, str] | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -50,6 +51,12 @@ class StageReporter:
         """Says at once, and in colour where there is any, what the user must not overlook."""
         self._console.print(Text(f"warning: {printable(message)}", style="bold yellow"))
 
+    def note(self, text: str) -> None:
+        """Adds `text` to the name of what is shown live."""
+        if self._shown is not None:
+            progress, name = self._shown
+            progress.update(progress.task_ids[0], description=f"{name}: {text}")
+
     def live(self, name: str) -> AbstractContextManager[object]:
         """Shows `name` while the block runs, on a terminal only; leaves no line."""
         if not self._console.is_terminal:
@@ -57,4 +64,5 @@ class StageReporter:
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         progress = Progress(*columns, console=self._console, transient=True)
         progress.add_task(name, total=None)
+        self._shown = (progress, name)
         return progress

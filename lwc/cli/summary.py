@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
+from lwc.cli.accuracy import evaluation_document, evaluation_facts, pruning_document, pruning_facts
 from lwc.cli.output import emit, emit_json, printable
 from lwc.cli.units import short_bytes, short_count, short_float, short_seconds, short_shape
 from lwc.driver import CompileResult
@@ -33,6 +34,9 @@ def _facts(result: CompileResult, seconds: float) -> Iterator[tuple[str, str]]:
     yield "output", ", ".join(f"{o.name} {short_shape(o.shape)} {o.dtype}" for o in manifest.outputs)
     yield "parameters", short_count(manifest.parameters)
     yield "MACs", short_count(manifest.macs)
+    yield from pruning_facts(manifest)
+    if result.evaluation is not None:
+        yield from evaluation_facts(result.evaluation)
     yield "package size", short_bytes(_package_bytes(manifest))
     yield "library size", short_bytes(manifest.files[manifest.library].bytes)
     yield "memory", _memory(manifest)
@@ -82,6 +86,8 @@ def _document(result: CompileResult, seconds: float) -> dict[str, object]:
         "weights": manifest.weights,
         "parameters": manifest.parameters,
         "macs": manifest.macs,
+        "pruning": pruning_document(manifest),
+        "evaluation": None if result.evaluation is None else evaluation_document(result.evaluation),
         "package_bytes": _package_bytes(manifest),
         "library_bytes": manifest.files[manifest.library].bytes,
         "memory_bytes": manifest.memory_bytes,

@@ -40,6 +40,7 @@ def assemble(parts: Parts, verification: Verification, folder: Path) -> Manifest
 
 def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifest:
     model, counts = parts.model, count(parts.model.module, parts.model.inputs)
+    pruning = None if parts.rewritten.pruned is None else parts.rewritten.pruned.pruning
     return Manifest(
         name=model.name,
         source=model.source,
@@ -50,9 +51,12 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
         labels=model.labels,
         target=parts.target,
         tools=_tools(parts.toolchain),
-        passes=tuple(PassEntry(name=r.name, count=r.count, refusals=len(r.refusals)) for r in parts.records),
-        macs=counts.macs,
-        parameters=counts.parameters,
+        passes=tuple(
+            PassEntry(name=r.name, count=r.count, refusals=len(r.refusals)) for r in parts.rewritten.records
+        ),
+        pruning=pruning,
+        macs=counts.macs - (pruning.removed_macs if pruning else 0),
+        parameters=counts.parameters - (pruning.removed_parameters if pruning else 0),
         weights_bytes=len(parts.lowered.weights),
         memory_bytes=parts.memory.context,
         thread_bytes=parts.memory.thread,

@@ -9,11 +9,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lwc.errors import BadInputError, VerificationError
 from lwc.files import MAX_JSON_BYTES, parse_json_object, read_regular
 from lwc.models.preprocess import Preprocessing
+from lwc.package.frozen import Count, Frozen
+from lwc.package.pruning import Pruning
 from lwc.targets.target import Target
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -24,14 +26,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}")
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 Extent = Annotated[int, Field(ge=1, le=2**40)]
-Count = Annotated[int, Field(ge=0)]
 SampleKind = Literal["sample_input", "expected_output"]
-
-
-class Frozen(BaseModel):
-    """Immutable, with no field beyond the declared ones and no conversion between types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class TensorInfo(Frozen):
@@ -87,10 +82,10 @@ class Verification(Frozen):
 class Manifest(Frozen):
     """All that is known of a package.
 
-    `macs` and `parameters` are of the model at its batch size; `weights_bytes` is the size of the constants in the
-    library: parameters as the kernels want them, and tables computed from them; `memory_bytes` is what one context
-    allocates, and `thread_bytes` what its first run adds for each thread, at most; `threads` 0 leaves the choice
-    to the device.
+    `macs` and `parameters` are of the model at its batch size, less what `pruning` removed; where it is not None, the
+    expected output is the pruned model's. `weights_bytes` is the size of the constants in the library: parameters as
+    the kernels want them, and tables computed from them; `memory_bytes` is what one context allocates, and
+    `thread_bytes` what its first run adds for each thread, at most; `threads` 0 leaves the choice to the device.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -104,6 +99,7 @@ class Manifest(Frozen):
     target: Target
     tools: dict[str, str]
     passes: tuple[PassEntry, ...]
+    pruning: Pruning | None
     macs: Count
     parameters: Count
     weights_bytes: Count

@@ -16,7 +16,7 @@ from lwc.package import emit
 from lwc.package.manifest import TensorInfo
 from lwc.package.reference import Reference, Sample, run_reference, sample_count, variations
 from lwc.package.toolchain import Toolchain
-from lwc.pipeline import PassRecord
+from lwc.rewriting import Rewritten
 from lwc.targets.target import Target
 
 
@@ -28,14 +28,15 @@ class Parts:
     target: Target
     threads: int
     lowered: LoweredProgram
-    records: tuple[PassRecord, ...]
+    rewritten: Rewritten
     toolchain: Toolchain
     scratch: Path
 
     @cached_property
     def reference(self) -> Reference:
-        """What PyTorch gives for the samples."""
-        return run_reference(self.model.module, self.samples)
+        """What PyTorch gives for the samples: the model, or what pruning made of it."""
+        pruned = self.rewritten.pruned
+        return run_reference(self.model.module if pruned is None else pruned.reference.module, self.samples)
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -72,6 +73,9 @@ class Parts:
 
     def _notes(self) -> list[str]:
         lines = [f"Weights: {self.model.weights}."]
+        if self.rewritten.pruned is not None:
+            fraction = self.rewritten.pruned.pruning.fraction
+            lines.append(f"Pruned by magnitude, {fraction:g} of the channels at most, without training anew.")
         if self.model.preprocessing is not None:
             lines.append(f"{self.interface.inputs[0].name}: {_describe_values(self.model.preprocessing)}.")
         return lines

@@ -88,7 +88,7 @@ def _is_pass(kind: Any) -> bool:
 
 def _wrong_attributes(kind: type[Pass[Any]]) -> str | None:
     options = {field.name for field in dataclasses.fields(kind)}
-    for attribute in ("name", "requires", "introduces", "repeat"):
+    for attribute in ("name", "requires", "introduces", "repeat", "redefines"):
         if attribute in options:
             return f"its {attribute!r} is an option; write {attribute}: ClassVar[...]"
     own = getattr(kind, "name", None)
@@ -100,6 +100,8 @@ def _wrong_attributes(kind: type[Pass[Any]]) -> str | None:
         value = getattr(kind, attribute)
         if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):
             return f"its {attribute!r} is not a tuple of names"
+    if kind.redefines and not kind.__module__.startswith("lwc.passes."):
+        return "its 'redefines' is set; only lwc's own passes may change what a model gives"
     return None
 
 

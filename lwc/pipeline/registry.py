@@ -25,6 +25,7 @@ PASSES = {
     "recognize-activations": "lwc.passes.recognize_activations:RecognizeActivations",
     "merge-heads": "lwc.passes.merge_heads:MergeHeads",
     "fuse-activation": "lwc.passes.fuse_activation:FuseActivation",
+    "zero-channels": "lwc.passes.zero_channels:ZeroChannels",
     "prune-channels": "lwc.passes.prune_channels:PruneChannels",
     "merge-parallel-linear": "lwc.passes.merge_parallel_linear:MergeParallelLinear",
     "fuse-residual-add": "lwc.passes.fuse_residual_add:FuseResidualAdd",

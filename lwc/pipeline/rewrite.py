@@ -22,12 +22,15 @@ class Pass(Generic[Match]):
     requires: the passes that it needs before it.
     introduces: the operators of lwc that it may write into the graph, as in `lwc.conv2d.default`.
     repeat: whether it goes over the graph again until nothing matches.
+    redefines: whether it changes what the model gives, on purpose: what comes after is held against its result.
+        Not for passes from outside.
     """
 
     name: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
     introduces: ClassVar[tuple[str, ...]] = ()
     repeat: ClassVar[bool] = False
+    redefines: ClassVar[bool] = False
 
     def match(self, program: Program, node: fx.Node) -> Match | None:
         """What is at `node` that this pass is about, or None. Changes nothing."""

@@ -47,7 +47,7 @@ class Disagreement:
 
 
 class Verifier:
-    """A hook that holds each pass's program against the one before it.
+    """A hook that holds each pass's program against the one before it; after one that redefines it starts anew.
 
     `checks` has an entry for each pass that rewrote. `on_failure` is called with what is wrong before the
     VerificationError, and gives what to add to its message.
@@ -57,14 +57,18 @@ class Verifier:
         self.checks: dict[int, PassCheck] = {}
         self._on_failure = on_failure
         self._operators: set[str] = set()
-        self._expected = run_float64(program)
-        self._limits = [] if self._expected is None else _limits(program, self._expected)
+        self._expected: Outputs | None = None
+        self._limits: list[float] = []
+        self._start_from(program)
 
     def __call__(self, step: Step) -> None:
         """Raises VerificationError where a pass changes a result, BadInputError where a plug-in breaks the graph."""
         start = time.perf_counter()
         self._operators |= set(step.item.introduces)
         require_signature(step, self._operators)
+        if step.item.redefines:
+            self._start_from(step.after)
+            return
         # A plug-in may change what it only looks at.
         if self._expected is None or (step.record.count == 0 and not is_plugin(step.item)):
             return
@@ -76,6 +80,10 @@ class Verifier:
         self._expected = actual
         if step.record.count:
             self.checks[step.position] = check
+
+    def _start_from(self, program: Program) -> None:
+        self._expected = run_float64(program)
+        self._limits = [] if self._expected is None else _limits(program, self._expected)
 
     def _worst(self, actual: Outputs | None) -> tuple[float, float]:
         """The error and the limit of the output that is furthest from the one before, in parts of its limit."""

@@ -97,6 +97,7 @@ def make_manifest(
         target=resolve_target("arm64"),
         tools={},
         passes=(),
+        pruning=None,
         macs=1_500_000,
         parameters=4_231_976,
         weights_bytes=16_927_904,

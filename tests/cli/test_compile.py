@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lwc.driver import CompileRequest, CompileResult, Reporter
+from lwc.driver import CompileRequest, CompileResult, Evaluation, Reporter
 from lwc.errors import VerificationError
+from lwc.models.evaluate import Accuracy
 from lwc.models.request import ModelRequest
+from lwc.package.manifest import PassEntry
+from lwc.package.pruning import LayerCounts, Pruning
 from lwc.rewriting import PassOptions
 from tests.cli.conftest import Lwc, make_manifest
 
@@ -40,12 +43,12 @@ def test_every_option_reaches_the_driver(lwc: Lwc, requests: list[CompileRequest
     line = (
         "compile mobilenet_v1 --target arm64 -o out --width 0.5 --image-size 96 --output-stride 16"
         " --num-labels 7 --batch 2 --weights random --seed 3 --passes fold-padding --dump-dir dump"
-        " --threads 4 --pass a.py:A --pass b --pass-limit 7 --no-verify-passes"
+        " --threads 4 --pass a.py:A --pass b --pass-limit 7 --no-verify-passes --prune 0.25 --evaluate images"
     )
     assert lwc(*line.split()).code == 0
     model = ModelRequest("mobilenet_v1", 0.5, 96, 16, 7, 2, "random", 3)
-    passes = PassOptions("fold-padding", ("a.py:A", "b"), 7, False, Path("dump"))
-    assert requests == [CompileRequest(model, "arm64", Path("out"), passes, 4)]
+    passes = PassOptions("fold-padding", ("a.py:A", "b"), 7, False, Path("dump"), 0.25)
+    assert requests == [CompileRequest(model, "arm64", Path("out"), passes, 4, Path("images"))]
 
 
 @pytest.mark.usefixtures("requests")
@@ -78,6 +81,66 @@ def test_json_is_one_document(lwc: Lwc) -> None:
     assert document["verification"]["outputs"][0]["rms_error"] == 2e-7
 
 
+PRUNING = Pruning(
+    fraction=0.3,
+    before=LayerCounts(channels=100, parameters=4_000_000, macs=2_000_000),
+    after=LayerCounts(channels=75, parameters=3_000_000, macs=1_500_000),
+)
+
+
+@pytest.fixture
+def pruned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver gives a made-up package that was pruned, and its accuracy."""
+    entries = (
+        PassEntry(name="fold-padding", count=1, refusals=2),
+        PassEntry(name="zero-channels", count=5, refusals=3),
+    )
+    manifest = make_manifest().model_copy(update={"pruning": PRUNING, "passes": entries})
+    evaluation = Evaluation(Accuracy(200, 132, 170), Accuracy(200, 34, None))
+
+    def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResult:
+        return CompileResult(Path("tiny-arm64"), manifest, {}, evaluation)
+
+    monkeypatch.setattr("lwc.driver.compile_package", compile_package)
+
+
+@pytest.mark.usefixtures("pruned")
+def test_the_summary_says_what_was_pruned_and_what_it_costs(lwc: Lwc) -> None:
+    done = lwc("compile", "mobilenet_v1", "--prune", "0.3", "--evaluate", "images")
+    facts = [" ".join(line.split()) for line in done.out.splitlines()]
+    assert "pruned 5 of 8 groups of channels, at most 0.3 of each" in facts
+    assert "channels 100 -> 75, 25% less" in facts
+    assert "parameters 4.00 M -> 3.00 M, 25% less" in facts
+    assert "MACs 2.00 M -> 1.50 M, 25% less" in facts
+    (top1,) = (fact for fact in facts if fact.startswith("top-1"))
+    original, pruned = "original 66.0% (95 %: 59.2% to 72.2%)", "pruned 17.0% (95 %: 12.4% to 22.8%)"
+    assert top1 == f"top-1 {original}; {pruned}; 200 images"
+    (top5,) = (fact for fact in facts if fact.startswith("top-5"))
+    assert top5 == "top-5 original 85.0% (95 %: 79.4% to 89.3%); 200 images"
+
+
+@pytest.mark.usefixtures("pruned")
+def test_json_says_what_was_pruned_and_what_it_costs(lwc: Lwc) -> None:
+    document = json.loads(lwc("compile", "mobilenet_v1", "--json").out)
+    assert document["pruning"]["fraction"] == 0.3
+    assert document["pruning"]["after"] == {"channels": 75, "parameters": 3_000_000, "macs": 1_500_000}
+    assert (document["pruning"]["pruned_groups"], document["pruning"]["other_groups"]) == (5, 3)
+    assert document["evaluation"]["images"] == 200
+    assert document["evaluation"]["original"]["top1"] == 0.66
+    assert document["evaluation"]["pruned"]["top1_interval"] == pytest.approx([0.124, 0.228], abs=1e-3)
+    assert document["evaluation"]["pruned"]["top5"] is None
+
+
+@pytest.mark.usefixtures("requests")
+def test_without_pruning_nothing_is_said_of_it(lwc: Lwc) -> None:
+    done = lwc("compile", "mobilenet_v1")
+    assert "pruned" not in done.out
+    assert "top-1" not in done.out
+    document = json.loads(lwc("compile", "mobilenet_v1", "--json").out)
+    assert document["pruning"] is None
+    assert document["evaluation"] is None
+
+
 def test_a_failure_in_the_driver_is_its_one_line(lwc: Lwc, monkeypatch: pytest.MonkeyPatch) -> None:
     def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResult:
         raise VerificationError("mobilenet_v1: differs")
@@ -96,6 +159,13 @@ def test_a_failure_in_the_driver_is_its_one_line(lwc: Lwc, monkeypatch: pytest.M
         ("mobilenet_v1 --passes fold-paddin", 2, "did you mean fold-padding"),
         ("mobilenet_v1 --passes fold-constants{max=1}", 2, r"max.elements"),
         ("mobilenet_v1 --passes fold-constants{", 2, "malformed"),
+        ("mobilenet_v1 --prune half", 2, "'half' is not a valid float"),
+        ("mobilenet_v1 --prune 1", 2, "prune 1.0: out of range"),
+        ("mobilenet_v1 --prune -0.5", 2, "prune -0.5: out of range"),
+        ("mobilenet_v1 --prune nan", 2, "prune nan: out of range"),
+        ("mobilenet_v1 --prune 0.5 --passes default,-prune-channels", 2, "needs the pass 'prune-channels'"),
+        ("mobilenet_v1 --evaluate nowhere", 3, "nowhere: does not exist"),
+        ("mobilenet_v1 --evaluate foreign", 3, "labels.csv: does not exist"),
         ("mobilenet_v1 -o foreign", 3, "'mine', which lwc did not write"),
         ("mobilenet_v1 -o file", 3, "file"),
     ],

@@ -72,6 +72,17 @@ def test_explain_adds_a_pass_of_the_users_and_shows_it_alone(lwc: Lwc, clip: str
     assert {refusal["reason"] for refusal in entry["refused"]} == {"its name does not end in 7"}
 
 
+def test_explain_says_what_pruning_does(lwc: Lwc) -> None:
+    document = json.loads(lwc("explain", *SMALL, "--prune", "0.5", "--pass", "zero-channels", "--json").out)
+    (entry,) = document["passes"]
+    assert entry["position"] == DEFAULT.index("prune-channels") + 1
+    assert len(entry["rewritten"]) == 13
+    assert [refused["reason"] for refused in entry["refused"]] == [
+        "rounded up to a multiple of 8, all 8 channels stay",
+        "output cannot read fewer channels",
+    ]
+
+
 def test_explain_stops_at_the_limit(lwc: Lwc) -> None:
     done = lwc("explain", *SMALL, "--pass-limit", "60")
     assert done.out.splitlines()[-1].startswith("60 rewritten")
@@ -85,6 +96,16 @@ def test_bisect_of_right_passes(lwc: Lwc) -> None:
     assert document["agrees"] is True
     assert [item["name"] for item in document["passes"]] == list(DEFAULT)
     assert all((item["error"] is None) == (item["rewrites"] == 0) for item in document["passes"])
+
+
+def test_bisect_holds_later_passes_against_the_pruned_model(lwc: Lwc, clip: str) -> None:
+    done = lwc("bisect", *SMALL, "--prune", "0.5")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == "every pass keeps what the pruned model gives"
+    later = clip.replace("after=fuse-activation", "after=prune-channels")
+    done = lwc("bisect", *SMALL, "--prune", "0.5", "--pass", later)
+    assert done.code == 5
+    assert "pass 'clip'" in done.err.splitlines()[-1]
 
 
 def test_bisect_names_the_pass_the_rewrite_and_the_node(lwc: Lwc, clip: str) -> None:

@@ -29,6 +29,17 @@ def test_a_stage_is_shown_while_it_runs_on_a_terminal() -> None:
     assert "\x1b[" in stream.getvalue()
 
 
+def test_how_far_a_stage_is_stands_beside_its_name_on_a_terminal() -> None:
+    report, stream = reporter(terminal=True)
+    with report.stage("evaluate"):
+        report.note("7 of 200 [images]")
+    assert "evaluate: 7 of 200 [images]" in stream.getvalue()
+    report, stream = reporter(terminal=False)
+    with report.stage("evaluate"):
+        report.note("7 of 200 images")
+    assert "200" not in stream.getvalue()
+
+
 def test_a_stage_that_fails_leaves_no_line() -> None:
     report, stream = reporter(terminal=False)
     with pytest.raises(ValueError, match="x"), report.stage("trace"):

@@ -37,12 +37,16 @@ class Recorder:
 
     def __init__(self) -> None:
         self.stages: list[str] = []
+        self.notes: list[str] = []
         self.warnings: list[str] = []
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         self.stages.append(name)
         yield
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -56,13 +60,15 @@ def compile_to(
     passes: str = "default",
     threads: int = 0,
     reporter: Recorder | None = None,
+    prune: float | None = None,
+    evaluate: Path | None = None,
     **options: Any,
 ) -> CompileResult:
     """Compile `model` with random weights, or what `options` of ModelRequest say."""
     if ":" not in model and not model.endswith(".pt2"):
         options = {"weights": "random"} | options
     request = CompileRequest(
-        ModelRequest(model, **options), target, output, PassOptions(passes), threads=threads
+        ModelRequest(model, **options), target, output, PassOptions(passes, prune=prune), threads, evaluate
     )
     return compile_package(request, reporter or Recorder())
 

@@ -93,6 +93,11 @@ EXAMPLES: dict[str, Example] = {
         (nn.Conv2d(2, 3, 1), nn.Conv2d(3, 2, 1)),
         first=("fold-constants", "raise-operators", "fuse-activation"),
     ),
+    "zero-channels": Example(
+        lambda own, after, x: after(own(x).relu()),
+        (nn.Conv2d(2, 32, 1), nn.Conv2d(32, 2, 1)),
+        first=("raise-operators", "fuse-activation"),
+    ),
     "merge-parallel-linear": Example(
         attention,
         (nn.Linear(6, 6), nn.Linear(6, 6, bias=False), nn.Linear(6, 6)),

@@ -226,6 +226,37 @@ def test_functions_that_are_no_operators_are_refused(program: Program) -> None:
         verified(item, program)
 
 
+# A pass that redefines what the model gives.
+
+
+def scaled() -> Pass[Any]:
+    """A pass of lwc's own, for all that the hook can tell, that makes weights larger on purpose."""
+    return make(
+        scale_weight, aten.conv2d.default, name="scale", redefines=True, __module__="lwc.passes.scale"
+    )
+
+
+def test_what_redefines_the_result_is_the_new_measure(program: Program) -> None:
+    verifier = Verifier(program)
+    pipeline = Pipeline((scaled(), *Pipeline.parse("default").passes))
+    run_pipeline(pipeline, program, (verifier,))
+    assert 1 not in verifier.checks
+    assert max(verifier.checks) > 1
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_wrong_pass_beside_one_that_redefines_is_refused(position: int, program: Program) -> None:
+    passes = [scaled()]
+    passes.insert(position, make(clip_lower))
+    with pytest.raises(VerificationError, match=r"pass 'made'.*changes the result by"):
+        run_pipeline(Pipeline(tuple(passes)), program, (Verifier(program),))
+
+
+def test_only_a_pass_of_lwc_may_redefine(program: Program) -> None:
+    with pytest.raises(BadInputError, match=r"its 'redefines' is set; only lwc's own passes may"):
+        verified(make(clip_lower, redefines=True), program)
+
+
 # The limit of rewrites.
 
 
