@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import fx
 
 from lwc.errors import UnsupportedError
+from lwc.lower.convert_separable import separable_converter
 from lwc.lower.kernel import ATTRIBUTE, KernelTable
+from lwc.lower.operands import first_columns, padded, shape, window
 from lwc.ops.view import named_arguments
 from lwc.targets.kernels import conv2d, depthwise, gemm, matmul
 from lwc.targets.kernels.epilogue import Epilogue
@@ -32,6 +34,9 @@ class Templates:
         self.convert_map: dict[str, Converter] = {
             # TVM's importer tells operators apart by these names alone, without the namespace.
             "conv2d.default": _if_own("conv2d.default", self._conv2d),
+            "separable_conv2d.default": separable_converter(
+                self._emit, self._array, self._bias, kernels.target
+            ),
             "linear.default": _if_own("linear.default", self._linear),
             "matmul.default": self._matmul,
             "bmm.default": self._matmul,
@@ -41,18 +46,14 @@ class Templates:
     def _conv2d(self, node: fx.Node, importer: Any) -> Any:
         arguments = named_arguments(node)
         x, weight = importer.env[arguments["x"]], self._array(arguments["weight"])
-        window = conv2d.Window(
-            _pair(weight.shape[2:]),
-            _pair(arguments["stride"]),
-            tuple(arguments["padding"]),
-            _pair(arguments["dilation"]),
-        )
+        geometry = window(weight, arguments)
         builder, layout, groups = importer.block_builder, arguments["input_layout"], arguments["groups"]
-        if layout == "NCHW" and (groups > 1 or window.kernel == (1, 1)):
+        if layout == "NCHW" and (groups > 1 or geometry.kernel == (1, 1)):
             # Only the direct template reads NCHW.
             x, layout = builder.emit(relax.op.permute_dims(x, (0, 2, 3, 1))), "NHWC"
         bias = self._bias(arguments["bias"], weight.shape[0])
-        emit = self._select(_shape(x), weight, window, groups, layout, _epilogue(arguments))
+        named = arguments["kernel"]
+        emit = self._select(shape(x), weight, geometry, groups, layout, _epilogue(arguments), named)
         y = emit(builder, x, weight, bias)
         if arguments["output_layout"] == "NHWC":
             return y
@@ -60,30 +61,31 @@ class Templates:
 
     def _select(
         self,
-        shape: tuple[int, ...],
+        extents: tuple[int, ...],
         weight: NDArray[np.float32],
-        window: conv2d.Window,
+        geometry: conv2d.Window,
         groups: int,
         layout: str,
         epilogue: Epilogue,
+        named: str,
     ) -> Callable[..., Any]:
-        """The emitter of the template that fits: depthwise, pointwise, or direct."""
+        """The emitter of the template that fits: depthwise (the kernel `named`), pointwise, or direct."""
         target = self._kernels.target
         outputs = weight.shape[0]
-        if layout == "NHWC" and groups == outputs == shape[3]:
-            kernel = depthwise.plan(shape, window, epilogue, target)
+        if layout == "NHWC" and groups == outputs == extents[3]:
+            kernel = depthwise.plan(extents, geometry, epilogue, target, named)
             return lambda builder, x, w, b: self._emit(
                 builder, "depthwise", kernel, depthwise.compute, x, depthwise.pack(w), b
             )
-        pointwise = window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0)
+        pointwise = geometry.kernel == geometry.stride == (1, 1) and geometry.padding == (0, 0, 0, 0)
         if layout == "NHWC" and groups == 1 and pointwise:
             return lambda builder, x, w, b: self._gemm(builder, x, w[:, :, 0, 0], b, epilogue)
-        direct = conv2d.plan(shape, outputs, groups, window, layout, epilogue, target)
+        direct = conv2d.plan(extents, outputs, groups, geometry, layout, epilogue, target)
 
         def emit(builder: Any, x: Any, w: NDArray[np.float32], b: NDArray[np.float32]) -> Any:
-            bias = _padded(b, direct.padded_outputs)
+            bias = padded(b, direct.padded_outputs)
             y = self._emit(builder, "conv2d", direct, conv2d.compute, x, conv2d.pack(direct, w), bias)
-            return _first_columns(builder, y, outputs)
+            return first_columns(builder, y, outputs)
 
         return emit
 
@@ -103,19 +105,19 @@ class Templates:
         epilogue: Epilogue,
     ) -> Any:
         """x (..., K) times weight (N, K) transposed, over the flattened leading axes."""
-        shape, (columns, inner) = _shape(x), weight.shape
-        rows = int(np.prod(shape[:-1]))
+        extents, (columns, inner) = shape(x), weight.shape
+        rows = int(np.prod(extents[:-1]))
         kernel = gemm.plan(rows, inner, columns, epilogue, self._kernels.target)
         x = builder.emit(relax.op.reshape(x, (rows, inner)))
-        packed, bias = gemm.pack(kernel, weight), _padded(bias, kernel.padded_columns)
+        packed, bias = gemm.pack(kernel, weight), padded(bias, kernel.padded_columns)
         y = self._emit(builder, "gemm", kernel, gemm.compute, x, packed, bias)
-        y = _first_columns(builder, y, columns)
-        return builder.emit(relax.op.reshape(y, (*shape[:-1], columns)))
+        y = first_columns(builder, y, columns)
+        return builder.emit(relax.op.reshape(y, (*extents[:-1], columns)))
 
     def _matmul(self, node: fx.Node, importer: Any) -> Any:
         builder = importer.block_builder
         left, right = (importer.env[argument] for argument in node.args[:2])
-        a, b = _shape(left), _shape(right)
+        a, b = shape(left), shape(right)
         if min(len(a), len(b)) < 2 or a[:-2] != b[:-2]:
             return builder.emit(relax.op.matmul(left, right))
         batch = int(np.prod(a[:-2]))
@@ -159,27 +161,6 @@ def _if_own(key: str, convert: Converter) -> Converter:
 
 def _epilogue(arguments: dict[str, Any]) -> Epilogue:
     return Epilogue(arguments["activation"], arguments["minimum"], arguments["maximum"])
-
-
-def _pair(values: Any) -> tuple[int, int]:
-    first, second = values
-    return int(first), int(second)
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in value.ty.shape)
-
-
-def _padded(bias: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    return np.pad(bias, (0, size - len(bias)))
-
-
-def _first_columns(builder: Any, value: Any, columns: int) -> Any:
-    """`value` without the columns that were added to fill the last vector."""
-    shape = _shape(value)
-    if shape[-1] == columns:
-        return value
-    return builder.emit(relax.op.strided_slice(value, [len(shape) - 1], [0], [columns]))
 
 
 def _view(node: fx.Node, importer: Any) -> Any:
