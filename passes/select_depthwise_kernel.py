@@ -44,7 +44,7 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
     """
 
     name: ClassVar[str] = "select-depthwise-kernel"
-    requires: ClassVar[tuple[str, ...]] = ("raise-operators", "convert-layout")
+    requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
     introduces: ClassVar[tuple[str, ...]] = ("lwc.separable_conv2d.default",)
     kernel: str = "auto"
 

@@ -95,8 +95,10 @@ def separable_cycles(kernel: Separable, target: Target) -> float:
     cycles += _product_cycles(rows * ow, channels, outputs, kernel.tile, tasks, target)
     read, written = _image_bytes(kernel), 4 * rows * ow * outputs
     again = _rows_read(kernel.window, kernel.window_rows) / (kernel.window_rows * kernel.window.stride[0])
-    between = 4 * rows * ow * channels * (1 + outputs // kernel.tile.columns)
-    cycles += (max(1.0, again) * read + between + written) / _NEAR + _far_cycles(read + written, target)
+    block = 4 * kernel.row_block * ow * channels
+    between = tasks * block * (1 + outputs // kernel.tile.columns)
+    cycles += (max(1.0, again) * read + written) / _NEAR + _far_cycles(read + written, target)
+    cycles += between / (_NEAR if block <= target.l2_bytes // 2 else _FAR)
     return cycles / _cores(tasks, target) + _START
 
 

@@ -236,6 +236,13 @@ def test_refuses(name: str, rng: torch.Generator) -> None:
     assert set(kernels(after)) == {"auto"}
 
 
+def test_refuses_what_is_still_nchw(rng: torch.Generator) -> None:
+    program = with_target(depthwise(), IMAGE, rng=rng)
+    after, record = rewrite("raise-operators,select-depthwise-kernel", program, rng)
+    assert (record.count, reasons(record)) == (0, ["it does not read and write NHWC"])
+    assert kernels(after) == ["auto"]
+
+
 def test_refuses_without_a_target(rng: torch.Generator) -> None:
     after, record = rewrite(PASSES, program_of(depthwise(), IMAGE, rng=rng), rng)
     assert (record.count, reasons(record)) == (0, ["the target is not known"])
