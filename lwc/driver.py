@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -109,7 +109,7 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
     output = request.output or _default_output(model, target.name)
     check_destination(output)
     with clock.stage("trace"):
-        traced = trace(model.module, model.inputs, model.input_names)
+        traced = replace(trace(model.module, model.inputs, model.input_names), target=target)
     with clock.stage("passes"):
         rewritten = rewrite(request.passes, pipeline, traced, output.with_name(f"{output.name}-reproducer"))
         if rewritten.pruned is not None:

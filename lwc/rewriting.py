@@ -98,5 +98,6 @@ def _reproduce(path: Path, traced: Program, options: PassOptions, found: Disagre
             torch.export.save(torch.export.export(traced.module, traced.inputs), path)
     except Exception as error:
         return f"no reproducer could be written to {path} ({type(error).__name__}); "
-    arguments = options.arguments()
+    words = [] if traced.target is None else ["--target", traced.target.name]
+    arguments = " ".join(filter(None, (shlex.join(words), options.arguments())))
     return f"repeat it with `lwc bisect {shlex.quote(str(path))}{' ' * bool(arguments)}{arguments}`; "

@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from lwc.errors import UnsupportedError
 from lwc.graph import RESHAPES
+from lwc.targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,13 @@ class Program:
 
     Parameters and constants are `get_attr` nodes; every other node calls an operator of `aten` or `lwc`.
     `inputs` are example inputs; each node's `meta["val"]` holds its shape and dtype.
+    `target` is the machine that it is compiled for, None where no one has said.
     """
 
     module: fx.GraphModule
     inputs: tuple[torch.Tensor, ...]
     input_names: tuple[str, ...]
+    target: Target | None = None
 
 
 def trace(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], input_names: tuple[str, ...]) -> Program:

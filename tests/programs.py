@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -91,9 +92,8 @@ def assert_same_meaning(passes: str, before: Program, after: Program, rng: torch
 
 def in_float64(program: Program) -> Program:
     """The same program with float64 parameters and inputs."""
-    return Program(
-        deepcopy(program.module).double(), tuple(x.double() for x in program.inputs), program.input_names
-    )
+    inputs = tuple(x.double() for x in program.inputs)
+    return replace(program, module=deepcopy(program.module).double(), inputs=inputs)
 
 
 def run(program: Program, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lwc.cli.model_options import model_options, pass_options
-from lwc.cli.options import NewPath, json_option, threads_option
+from lwc.cli.options import NewPath, json_option, target_option, threads_option
 from lwc.models.request import ModelRequest
 from lwc.targets.resolve import resolve_target
 
@@ -27,13 +27,7 @@ Examples:
 
 @click.command(epilog=_EPILOG)
 @model_options
-@click.option(
-    "--target",
-    default="native",
-    show_default=True,
-    metavar="TARGET",
-    help="What to compile for: a name (see `lwc targets`), or triple=...,cpu=...,features=a+b.",
-)
+@target_option
 @click.option("-o", "--output", type=NewPath(), help="Folder of the package.  [default: MODEL-TARGET]")
 @pass_options
 @click.option(

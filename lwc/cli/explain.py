@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwc.cli.model_options import model_options, pass_options
-from lwc.cli.options import json_option
+from lwc.cli.options import json_option, target_option
 from lwc.cli.output import emit, emit_json, table
 from lwc.cli.trace_and_rewrite import trace_and_rewrite
 from lwc.models.request import ModelRequest
@@ -18,6 +18,7 @@ _EPILOG = """\
 Examples:
   lwc explain levit_128s --weights random
   lwc explain mobilenet_v2 --pass fold-batch-norm
+  lwc explain mobilenet_v1 --pass select-depthwise-kernel --target cortex-a72
   lwc explain my_package.models:make_net --pass my_pass.py:MyPass,after=fold-padding --json
 
 With --pass, only the passes that it names are shown; one that is not in the pipeline is added to it.
@@ -26,16 +27,17 @@ With --pass, only the passes that it names are shown; one that is not in the pip
 
 @click.command(epilog=_EPILOG)
 @model_options
+@target_option
 @pass_options
 @json_option
-def command(request: ModelRequest, passes: dict[str, Any], as_json: bool) -> None:
-    """Show what every pass makes of MODEL: each candidate, rewritten or refused and why.
+def command(request: ModelRequest, target: str, passes: dict[str, Any], as_json: bool) -> None:
+    """Show what every pass makes of MODEL: each candidate, rewritten or refused, and why.
 
     Compiles nothing. MODEL is what `lwc compile` takes.
     """
     pipeline, named = _pipeline_and_named(**passes)
     plain = {**passes, "spec": pipeline, "extra": (), "prune": None}
-    rewritten = trace_and_rewrite(request, plain, verify=False)
+    rewritten = trace_and_rewrite(request, target, plain, verify=False)
     shown = [(i, r) for i, r in enumerate(rewritten.records, start=1) if not named or r.name in named]
     if as_json:
         emit_json({"passes": [_document(position, record) for position, record in shown]})
@@ -59,7 +61,8 @@ def _pipeline_and_named(extra: tuple[str, ...], **passes: Any) -> "tuple[Pipelin
 
 
 def _rows(position: int, record: "PassRecord") -> list[tuple[str, ...]]:
-    rows = [(node, "rewritten", "") for node in record.rewritten]
+    notes = {note.node: note.text for note in record.notes}
+    rows = [(node, "rewritten", notes.get(node, "")) for node in record.rewritten]
     rows += [(refusal.node, "refused", refusal.reason) for refusal in record.refusals]
     rows = rows or [("-", "no candidate", "")]
     return [(str(position), record.name, *row) for row in rows]
@@ -70,6 +73,7 @@ def _document(position: int, record: "PassRecord") -> dict[str, Any]:
         "position": position,
         "name": record.name,
         "rewritten": list(record.rewritten),
+        "notes": [{"node": note.node, "text": note.text} for note in record.notes],
         "refused": [{"node": refusal.node, "reason": refusal.reason} for refusal in record.refusals],
         "seconds": round(record.seconds, 4),
     }

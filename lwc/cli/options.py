@@ -17,6 +17,13 @@ threads_option = click.option(
     show_default="as many as the device has cores",
     help="Threads that the library uses.",
 )
+target_option = click.option(
+    "--target",
+    default="native",
+    show_default=True,
+    metavar="TARGET",
+    help="What to compile for: a name (see `lwc targets`), or triple=...,cpu=...,features=a+b.",
+)
 package_argument = click.argument("package", type=click.Path(path_type=Path))
 
 

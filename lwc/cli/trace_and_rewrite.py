@@ -2,19 +2,24 @@
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lwc.models.request import ModelRequest
+from lwc.targets.resolve import resolve_target
 
 if TYPE_CHECKING:
     from lwc.rewriting import Rewritten
 
 
-def trace_and_rewrite(request: ModelRequest, passes: dict[str, Any], verify: bool) -> "Rewritten":
-    """What the passes that `passes` (fields of a PassOptions) asks for did to the model.
+def trace_and_rewrite(
+    request: ModelRequest, target: str, passes: dict[str, Any], verify: bool
+) -> "Rewritten":
+    """What the passes that `passes` (fields of a PassOptions) asks for did to the model, for `target`.
 
     Shows each stage on stderr. Raises what compiling raises up to there.
     """
+    machine = resolve_target(target)
     from lwc.cli.progress import PlainConsole, StageReporter
 
     reporter = StageReporter(PlainConsole())
@@ -29,6 +34,6 @@ def trace_and_rewrite(request: ModelRequest, passes: dict[str, Any], verify: boo
         with reporter.stage("load"):
             model = load_model(request, reporter.warn)
         with reporter.stage("trace"):
-            traced = trace(model.module, model.inputs, model.input_names)
+            traced = replace(trace(model.module, model.inputs, model.input_names), target=machine)
         with reporter.stage("passes"):
             return rewrite(options, pipeline, traced)

@@ -1,178 +1,114 @@
 """lwc's operators and matrix products as calls of our kernel templates, weights packed on the way."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import fx
 
-from lwc.errors import UnsupportedError
-from lwc.lower.kernel import ATTRIBUTE, KernelTable
-from lwc.ops.view import named_arguments
+from lwc.lower.convert_separable import convert_separable
+from lwc.lower.emitter import Array, Emitter, shape
+from lwc.lower.kernel import KernelTable
+from lwc.ops import ConvView, LinearView
 from lwc.targets.kernels import conv2d, depthwise, gemm, matmul
 from lwc.targets.kernels.epilogue import Epilogue
-from lwc.tvm_api import relax, te
-
-# TVM's operator pattern "opaque": its fusion leaves such a function alone.
-_OPAQUE = 8
-
+from lwc.tvm_api import relax
 
 # Gives the Relax expression of a node, for TVM's importer.
 Converter = Callable[[fx.Node, Any], Any]
 
 
-class Templates:
+def converters(constants: dict[str, torch.Tensor], kernels: KernelTable) -> dict[str, Converter]:
     """The converters of what our templates compute; `constants` holds the tensors behind the graph's placeholders."""
+    emitter = Emitter(constants, kernels)
 
-    def __init__(self, constants: dict[str, torch.Tensor], kernels: KernelTable) -> None:
-        self._constants = constants
-        self._kernels = kernels
-        self.convert_map: dict[str, Converter] = {
-            # TVM's importer tells operators apart by these names alone, without the namespace.
-            "conv2d.default": _if_own("conv2d.default", self._conv2d),
-            "linear.default": _if_own("linear.default", self._linear),
-            "matmul.default": self._matmul,
-            "bmm.default": self._matmul,
-            "_unsafe_view.default": _view,
-        }
+    def bound(convert: Callable[[Emitter, fx.Node, Any], Any]) -> Converter:
+        return lambda node, importer: convert(emitter, node, importer)
 
-    def _conv2d(self, node: fx.Node, importer: Any) -> Any:
-        arguments = named_arguments(node)
-        x, weight = importer.env[arguments["x"]], self._array(arguments["weight"])
-        window = conv2d.Window(
-            _pair(weight.shape[2:]),
-            _pair(arguments["stride"]),
-            tuple(arguments["padding"]),
-            _pair(arguments["dilation"]),
-        )
-        builder, layout, groups = importer.block_builder, arguments["input_layout"], arguments["groups"]
-        if layout == "NCHW" and (groups > 1 or window.kernel == (1, 1)):
-            # Only the direct template reads NCHW.
-            x, layout = builder.emit(relax.op.permute_dims(x, (0, 2, 3, 1))), "NHWC"
-        bias = self._bias(arguments["bias"], weight.shape[0])
-        residual = _residual(arguments, importer)
-        if residual is not None and arguments["output_layout"] == "NCHW":
-            residual = builder.emit(relax.op.permute_dims(residual, (0, 2, 3, 1)))
-        emit = self._select(_shape(x), weight, window, groups, layout, _epilogue(arguments))
-        y = emit(builder, x, weight, bias, residual)
-        if arguments["output_layout"] == "NHWC":
-            return y
-        return builder.emit(relax.op.permute_dims(y, (0, 3, 1, 2)))
+    # TVM's importer tells operators apart by these names alone, without the namespace.
+    return {
+        "conv2d.default": _if_own("conv2d.default", bound(_conv2d)),
+        "linear.default": _if_own("linear.default", bound(_linear)),
+        "separable_conv2d.default": bound(convert_separable),
+        "matmul.default": bound(_matmul),
+        "bmm.default": bound(_matmul),
+        "_unsafe_view.default": _view,
+    }
 
-    def _select(
-        self,
-        shape: tuple[int, ...],
-        weight: NDArray[np.float32],
-        window: conv2d.Window,
-        groups: int,
-        layout: str,
-        epilogue: Epilogue,
-    ) -> Callable[..., Any]:
-        """The emitter of the template that fits: depthwise, pointwise, or direct."""
-        target = self._kernels.target
-        outputs = weight.shape[0]
-        if layout == "NHWC" and groups == outputs == shape[3]:
-            kernel = depthwise.plan(shape, window, epilogue, target)
-            return lambda builder, x, w, b, r: self._emit(
-                builder, "depthwise", kernel, depthwise.compute, x, depthwise.pack(w), b, r
-            )
-        pointwise = window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0)
-        if layout == "NHWC" and groups == 1 and pointwise:
-            return lambda builder, x, w, b, r: self._gemm(builder, x, w[:, :, 0, 0], b, r, epilogue)
-        direct = conv2d.plan(shape, outputs, groups, window, layout, epilogue, target)
-        return lambda builder, x, w, b, r: self._emit_columns(
-            builder, "conv2d", direct, conv2d.compute, x, conv2d.pack(direct, w), b, r
-        )
 
-    def _linear(self, node: fx.Node, importer: Any) -> Any:
-        arguments = named_arguments(node)
-        weight = self._array(arguments["weight"])
-        bias = self._bias(arguments["bias"], weight.shape[0])
-        x, residual = importer.env[arguments["x"]], _residual(arguments, importer)
-        return self._gemm(importer.block_builder, x, weight, bias, residual, _epilogue(arguments))
+def _conv2d(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    view, builder = ConvView.of(node), importer.block_builder
+    x, residual = importer.env[view.x], _residual(view, importer)
+    weight = emitter.array(view.weight)
+    layout = view.input_layout
+    if layout == "NCHW" and (view.groups > 1 or weight.shape[2:] == (1, 1)):
+        # Only the direct template reads NCHW.
+        x, layout = builder.emit(relax.op.permute_dims(x, (0, 2, 3, 1))), "NHWC"
+    if residual is not None and view.output_layout == "NCHW":
+        residual = builder.emit(relax.op.permute_dims(residual, (0, 2, 3, 1)))
+    y = _convolve(emitter, builder, view, x, layout, weight, residual)
+    return y if view.output_layout == "NHWC" else builder.emit(relax.op.permute_dims(y, (0, 3, 1, 2)))
 
-    def _gemm(
-        self,
-        builder: Any,
-        x: Any,
-        weight: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        residual: Any,
-        epilogue: Epilogue,
-    ) -> Any:
-        """x (..., K) times weight (N, K) transposed, over the flattened leading axes."""
-        shape, (columns, inner) = _shape(x), weight.shape
-        rows = int(np.prod(shape[:-1]))
-        kernel = gemm.plan(rows, inner, columns, epilogue, self._kernels.target)
-        x = builder.emit(relax.op.reshape(x, (rows, inner)))
-        if residual is not None:
-            residual = builder.emit(relax.op.reshape(residual, (rows, columns)))
-        packed = gemm.pack(kernel, weight)
-        y = self._emit_columns(builder, "gemm", kernel, gemm.compute, x, packed, bias, residual)
-        return builder.emit(relax.op.reshape(y, (*shape[:-1], columns)))
 
-    def _matmul(self, node: fx.Node, importer: Any) -> Any:
-        builder = importer.block_builder
-        left, right = (importer.env[argument] for argument in node.args[:2])
-        a, b = _shape(left), _shape(right)
-        if min(len(a), len(b)) < 2 or a[:-2] != b[:-2]:
-            return builder.emit(relax.op.matmul(left, right))
-        batch = int(np.prod(a[:-2]))
-        kernel = matmul.plan(batch, a[-2], a[-1], b[-1], self._kernels.target)
-        left = builder.emit(relax.op.reshape(left, (batch, *a[-2:])))
-        right = builder.emit(relax.op.reshape(right, (batch, *b[-2:])))
-        y = self._emit(builder, "matmul", kernel, matmul.compute, left, right)
-        return builder.emit(relax.op.reshape(y, (*a[:-1], b[-1])))
+def _convolve(
+    emitter: Emitter, builder: Any, view: ConvView, x: Any, layout: str, weight: Array, residual: Any
+) -> Any:
+    """A call of the template that fits: depthwise, pointwise, or direct; NHWC out."""
+    outputs, epilogue = len(weight), _epilogue(view)
+    bias = emitter.bias(view.bias, outputs)
+    height, width = weight.shape[2:]
+    window = conv2d.Window((height, width), view.stride, view.padding, view.dilation)
+    if layout == "NHWC" and view.groups == outputs == shape(x)[3]:
+        alone = depthwise.plan(shape(x), window, epilogue, emitter.target, view.kernel)
+        return emitter.call(builder, alone, depthwise.compute, x, depthwise.pack(weight), bias, residual)
+    pointwise = window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0)
+    if layout == "NHWC" and view.groups == 1 and pointwise:
+        return _gemm(emitter, builder, x, weight[:, :, 0, 0], bias, residual, epilogue)
+    kernel = conv2d.plan(shape(x), outputs, view.groups, window, layout, epilogue, emitter.target)
+    operands = (x, conv2d.pack(kernel, weight))
+    return emitter.call_in_columns(builder, kernel, conv2d.compute, operands, bias, residual)
 
-    def _emit_columns(
-        self,
-        builder: Any,
-        hint: str,
-        kernel: Any,
-        compute: Callable[..., Any],
-        x: Any,
-        packed: NDArray[np.float32],
-        bias: NDArray[np.float32],
-        residual: Any,
-    ) -> Any:
-        """A call of a kernel that fills the last vector of columns, which are then cut off."""
-        columns = len(bias)
-        bias = np.pad(bias, (0, kernel.padded_columns - columns))
-        if residual is None or kernel.padded_columns == columns:
-            y = self._emit(builder, hint, kernel, compute, x, packed, bias, residual)
-            return _first_columns(builder, y, columns)
-        # A residual without these columns cannot be read in whole vectors.
-        y = self._emit(builder, hint, replace(kernel, epilogue=Epilogue()), compute, x, packed, bias)
-        return builder.emit_te(
-            lambda y, r: te.compute(r.shape, lambda *at: kernel.epilogue(y(*at), r(*at)), name="finish"),
-            y,
-            residual,
-            primfunc_name_hint="finish",
-        )
 
-    def _emit(self, builder: Any, hint: str, kernel: Any, compute: Callable[..., Any], *operands: Any) -> Any:
-        """A call of `compute(kernel, *operands)`, None left out, as one function that TVM does not fuse."""
-        given = [operand for operand in operands if operand is not None]
-        values = [relax.const(v) if isinstance(v, np.ndarray) else v for v in given]
-        return builder.emit_te(
-            lambda *tensors: compute(kernel, *tensors),
-            *values,
-            primfunc_name_hint=f"lwc_{hint}",
-            primfunc_attrs={ATTRIBUTE: self._kernels.index(kernel), "op_pattern": _OPAQUE},
-        )
+def _linear(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    view = LinearView.of(node)
+    weight = emitter.array(view.weight)
+    bias = emitter.bias(view.bias, len(weight))
+    x, residual = importer.env[view.x], _residual(view, importer)
+    return _gemm(emitter, importer.block_builder, x, weight, bias, residual, _epilogue(view))
 
-    def _array(self, node: fx.Node) -> NDArray[np.float32]:
-        if node.name not in self._constants:
-            raise UnsupportedError(
-                f"{node.name}: a weight that is computed at run time; make it a parameter or a buffer"
-            )
-        return self._constants[node.name].to(torch.float32).numpy()
 
-    def _bias(self, node: fx.Node | None, outputs: int) -> NDArray[np.float32]:
-        return np.zeros(outputs, np.float32) if node is None else self._array(node)
+def _gemm(
+    emitter: Emitter, builder: Any, x: Any, weight: Array, bias: Array, residual: Any, epilogue: Epilogue
+) -> Any:
+    """x (..., K) times weight (N, K) transposed, over the flattened leading axes."""
+    leading, (columns, inner) = shape(x)[:-1], weight.shape
+    rows = int(np.prod(leading))
+    kernel = gemm.plan(rows, inner, columns, epilogue, emitter.target)
+    x = builder.emit(relax.op.reshape(x, (rows, inner)))
+    if residual is not None:
+        residual = builder.emit(relax.op.reshape(residual, (rows, columns)))
+    operands = (x, gemm.pack(kernel, weight))
+    y = emitter.call_in_columns(builder, kernel, gemm.compute, operands, bias, residual)
+    return builder.emit(relax.op.reshape(y, (*leading, columns)))
+
+
+def _matmul(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    builder = importer.block_builder
+    left, right = (importer.env[argument] for argument in node.args[:2])
+    a, b = shape(left), shape(right)
+    if min(len(a), len(b)) < 2 or a[:-2] != b[:-2]:
+        return builder.emit(relax.op.matmul(left, right))
+    batch = int(np.prod(a[:-2]))
+    kernel = matmul.plan(batch, a[-2], a[-1], b[-1], emitter.target)
+    left = builder.emit(relax.op.reshape(left, (batch, *a[-2:])))
+    right = builder.emit(relax.op.reshape(right, (batch, *b[-2:])))
+    y = emitter.call(builder, kernel, matmul.compute, left, right)
+    return builder.emit(relax.op.reshape(y, (*a[:-1], b[-1])))
+
+
+def _view(node: fx.Node, importer: Any) -> Any:
+    return importer.block_builder.emit(relax.op.reshape(importer.env[node.args[0]], node.args[1]))
 
 
 def _if_own(key: str, convert: Converter) -> Converter:
@@ -186,30 +122,9 @@ def _if_own(key: str, convert: Converter) -> Converter:
     return choose
 
 
-def _epilogue(arguments: dict[str, Any]) -> Epilogue:
-    return Epilogue(arguments["activation"], arguments["minimum"], arguments["maximum"])
+def _epilogue(view: ConvView | LinearView) -> Epilogue:
+    return Epilogue(view.activation, view.minimum, view.maximum)
 
 
-def _pair(values: Any) -> tuple[int, int]:
-    first, second = values
-    return int(first), int(second)
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(int(extent) for extent in value.ty.shape)
-
-
-def _residual(arguments: dict[str, Any], importer: Any) -> Any:
-    return None if arguments["residual"] is None else importer.env[arguments["residual"]]
-
-
-def _first_columns(builder: Any, value: Any, columns: int) -> Any:
-    """`value` without the columns that were added to fill the last vector."""
-    shape = _shape(value)
-    if shape[-1] == columns:
-        return value
-    return builder.emit(relax.op.strided_slice(value, [len(shape) - 1], [0], [columns]))
-
-
-def _view(node: fx.Node, importer: Any) -> Any:
-    return importer.block_builder.emit(relax.op.reshape(importer.env[node.args[0]], node.args[1]))
+def _residual(view: ConvView | LinearView, importer: Any) -> Any:
+    return None if view.residual is None else importer.env[view.residual]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from lwc.targets.kernels import conv2d, depthwise, gemm, matmul, plain
+from lwc.targets.kernels import conv2d, depthwise, gemm, matmul, plain, separable
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, tirx, tvm
 
@@ -14,6 +14,7 @@ _TEMPLATES: dict[type, Any] = {
     gemm.Gemm: gemm,
     conv2d.Conv2d: conv2d,
     depthwise.Depthwise: depthwise,
+    separable.Separable: separable,
     matmul.Matmul: matmul,
 }
 

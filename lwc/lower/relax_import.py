@@ -10,7 +10,7 @@ from torch._decomp import decomposition_table
 
 from lwc.errors import LwcError, UnsupportedError
 from lwc.files import one_line
-from lwc.lower.convert import Converter, Templates
+from lwc.lower.convert import Converter, converters
 from lwc.lower.kernel import KernelTable
 from lwc.ops.view import named_arguments
 from lwc.targets.target import Target
@@ -48,7 +48,7 @@ def import_program(program: Program, target: Target) -> tuple[tvm.IRModule, Kern
     exported = _export(program)
     constants = _constants(exported)
     kernels = KernelTable(target)
-    own = Templates(constants, kernels).convert_map
+    own = converters(constants, kernels)
     _check_operators(exported.graph_module.graph, set(own))
     module = from_exported_program(
         exported,

@@ -2,5 +2,6 @@
 
 from lwc.ops.conv2d import ConvView, conv2d
 from lwc.ops.linear import LinearView, linear
+from lwc.ops.separable_conv2d import SeparableView, separable_conv2d
 
-__all__ = ["ConvView", "LinearView", "conv2d", "linear"]
+__all__ = ["ConvView", "LinearView", "SeparableView", "conv2d", "linear", "separable_conv2d"]

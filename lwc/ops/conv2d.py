@@ -29,12 +29,14 @@ def conv2d(
     maximum: float | None,
     input_layout: str,
     output_layout: str,
+    kernel: str = "auto",
 ) -> torch.Tensor:
     """clamp(activation(conv(x, weight) + bias + residual), minimum, maximum).
 
     x: (N, C, H, W) or (N, H, W, C) by `input_layout`; weight: (O, C / groups, kh, kw); bias: (O,).
     padding: zeros added (top, bottom, left, right), in pixels.
     The result lies in `output_layout`, as does `residual`, which has the result's shape.
+    kernel: how a compiled library computes it, which changes nothing here; `auto` leaves that to the compiler.
     """
     image = x if input_layout == "NCHW" else x.permute(_TO_NCHW)
     top, bottom, left, right = padding
@@ -61,6 +63,7 @@ def _conv2d_shape(
     maximum: float | None,
     input_layout: str,
     output_layout: str,
+    kernel: str = "auto",
 ) -> torch.Tensor:
     batch, height, width = (x.shape[a] for a in ((0, 2, 3) if input_layout == "NCHW" else (0, 1, 2)))
     top, bottom, left, right = padding
@@ -88,6 +91,7 @@ class ConvView:
     maximum: float | None
     input_layout: str
     output_layout: str
+    kernel: str = "auto"
 
     @classmethod
     def of(cls, node: fx.Node) -> "ConvView":

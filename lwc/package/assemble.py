@@ -21,6 +21,7 @@ from lwc.package.manifest import (
 )
 from lwc.package.parts import Parts
 from lwc.package.toolchain import Toolchain
+from lwc.pipeline import PassRecord
 
 
 def assemble(parts: Parts, verification: Verification, folder: Path) -> Manifest:
@@ -51,9 +52,7 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
         labels=model.labels,
         target=parts.target,
         tools=_tools(parts.toolchain),
-        passes=tuple(
-            PassEntry(name=r.name, count=r.count, refusals=len(r.refusals)) for r in parts.rewritten.records
-        ),
+        passes=tuple(map(_pass_entry, parts.rewritten.records)),
         pruning=pruning,
         macs=counts.macs - (pruning.removed_macs if pruning else 0),
         parameters=counts.parameters - (pruning.removed_parameters if pruning else 0),
@@ -64,6 +63,11 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
         verification=verification,
         files={path.name: hash_file(path) for path in sorted(folder.iterdir())},
     )
+
+
+def _pass_entry(record: PassRecord) -> PassEntry:
+    notes = tuple(f"{note.node}: {note.text}" for note in record.notes)
+    return PassEntry(name=record.name, count=record.count, refusals=len(record.refusals), notes=notes)
 
 
 def _tools(toolchain: Toolchain) -> dict[str, str]:

@@ -46,11 +46,12 @@ class FileInfo(Frozen):
 
 
 class PassEntry(Frozen):
-    """What one pass did: rewrites made, and places where it found a reason not to rewrite."""
+    """What one pass did: rewrites made, places where it found a reason not to rewrite, and what it decided where."""
 
     name: str
     count: Count
     refusals: Count
+    notes: tuple[str, ...] = ()
 
 
 class OutputCheck(Frozen):

@@ -32,6 +32,7 @@ PASSES = {
     "convert-layout": "lwc.passes.convert_layout:ConvertLayout",
     "sink-transposes": "lwc.passes.sink_transposes:SinkTransposes",
     "merge-transposes": "lwc.passes.merge_transposes:MergeTransposes",
+    "select-depthwise-kernel": "lwc.passes.select_depthwise_kernel:SelectDepthwiseKernel",
 }
 
 # The order in which they run by default.
@@ -74,6 +75,8 @@ DEFAULT = (
     "fuse-residual-add",
     # What follows an addition.
     "fuse-activation",
+    # Last: what it writes says how to compute, and no pattern above has to know it.
+    "select-depthwise-kernel",
 )
 
 # Installed packages offer passes in this group of entry points: `name = "module:Class"`.

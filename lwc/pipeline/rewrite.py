@@ -40,9 +40,10 @@ class Pass(Generic[Match]):
         """Why `match` must stay as it is, in one sentence without a full stop, or None. Changes nothing."""
         return None
 
-    def rewrite(self, program: Program, match: Match) -> None:
-        """Rewrite `match` in `program.module.graph`.
+    def rewrite(self, program: Program, match: Match) -> str | None:
+        """Rewrite `match` in `program.module.graph`; may say what it decided, in one sentence without a full stop.
 
+        `program.target` has the capabilities of the machine, None where it is not known.
         A new node's `meta["val"]` has to be set only where this pass's later matches read it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define rewrite")

@@ -25,13 +25,22 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What a pass decided at a candidate that it rewrote, in one sentence."""
+
+    node: str
+    text: str
+
+
+@dataclass(frozen=True)
 class PassRecord:
-    """What one pass rewrote (the candidates' nodes), what it refused, and how long it took (seconds)."""
+    """What one pass rewrote (the candidates' nodes), what it refused, how long it took (seconds), and its notes."""
 
     name: str
     rewritten: tuple[str, ...]
     refusals: tuple[Refusal, ...]
     seconds: float
+    notes: tuple[Note, ...] = ()
 
     @property
     def count(self) -> int:
@@ -86,11 +95,13 @@ def apply_pass(item: Pass[Any], program: Program, limit: int | None = None) -> P
     start = time.perf_counter()
     graph = program.module.graph
     rewritten: list[str] = []
+    notes: list[Note] = []
     # A rewrite that undoes another would go on for ever.
     for _ in range(len(graph.nodes) + 100):
         left = None if limit is None else limit - len(rewritten)
-        names, refusals = _sweep(item, program, left)
+        names, refusals, said = _sweep(item, program, left)
         rewritten += names
+        notes += said
         if not (item.repeat and names):
             break
         graph.eliminate_dead_code()
@@ -102,36 +113,41 @@ def apply_pass(item: Pass[Any], program: Program, limit: int | None = None) -> P
             refresh(program)
         except (Exception, SystemExit) as error:
             raise blame(item, "left a graph that does not run", error) from error
-    return PassRecord(item.name, tuple(rewritten), refusals, time.perf_counter() - start)
+    return PassRecord(item.name, tuple(rewritten), refusals, time.perf_counter() - start, tuple(notes))
 
 
-def _sweep(item: Pass[Any], program: Program, limit: int | None) -> tuple[list[str], tuple[Refusal, ...]]:
-    """Go over the graph once; the nodes rewritten, and the refusals."""
+def _sweep(
+    item: Pass[Any], program: Program, limit: int | None
+) -> tuple[list[str], tuple[Refusal, ...], list[Note]]:
+    """Go over the graph once; the nodes rewritten, the refusals, and the notes."""
     rewritten: list[str] = []
     refusals: list[Refusal] = []
+    notes: list[Note] = []
     doing = "match"
     try:
         for node, match in item.candidates(program):
             doing = f"refuse of node {node.name!r}"
             reason = item.refuse(program, match)
             if reason is not None:
-                refusals.append(Refusal(node.name, _sentence(reason)))
+                refusals.append(Refusal(node.name, _sentence("refuse", reason)))
                 continue
             if limit is not None and len(rewritten) >= limit:
                 break
             doing, name = f"rewrite of node {node.name!r}", node.name
-            item.rewrite(program, match)
+            said = item.rewrite(program, match)
+            if said is not None:
+                notes.append(Note(name, _sentence("rewrite", said)))
             rewritten.append(name)
             doing = "match"
     except (Exception, SystemExit) as error:
         raise blame(item, f"failed in {doing}", error) from error
-    return rewritten, tuple(refusals)
+    return rewritten, tuple(refusals), notes
 
 
-def _sentence(reason: Any) -> str:
-    if not isinstance(reason, str) or not reason.strip() or not reason.isprintable():
-        raise TypeError(f"refuse returned {reason!r:.60}, not a sentence or None")
-    return reason
+def _sentence(method: str, text: Any) -> str:
+    if not isinstance(text, str) or not text.strip() or not text.isprintable():
+        raise TypeError(f"{method} returned {text!r:.60}, not a sentence or None")
+    return text
 
 
 def refresh(program: Program) -> None:

@@ -49,9 +49,15 @@ def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target
 
 def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weights (N, K) in the kernel's order [N/nr, K, nr], zeros in the columns that pad."""
-    padded = np.zeros((kernel.padded_columns, kernel.inner), np.float32)
-    padded[: kernel.columns] = weight
-    panels = padded.reshape(-1, kernel.tile.columns, kernel.inner)
+    return pack_panels(weight, kernel.tile)
+
+
+def pack_panels(weight: NDArray[np.float32], tile: RegisterTile) -> NDArray[np.float32]:
+    """The same for any kernel whose product has this tile."""
+    columns, inner = weight.shape
+    padded = np.zeros((round_up(columns, tile.lanes), inner), np.float32)
+    padded[:columns] = weight
+    panels = padded.reshape(-1, tile.columns, inner)
     return np.ascontiguousarray(panels.transpose(0, 2, 1))
 
 

@@ -35,10 +35,10 @@ def vector_lanes(columns: int, target: Target) -> int:
     return next(lanes for lanes in candidates if round_up(columns, lanes) <= 1.1 * least)
 
 
-def register_tile(rows: int, columns: int, target: Target) -> RegisterTile:
+def register_tile(rows: int, columns: int, target: Target, exact: bool = False) -> RegisterTile:
     """The accumulator tile for a product with `rows` x `columns` results, `columns` padded to whole vectors.
 
-    The tile's columns always divide the padded columns; its rows need not divide `rows`.
+    The tile's columns always divide the padded columns; its rows divide `rows` where `exact` says so.
     """
     lanes = vector_lanes(columns, target)
     vectors = round_up(columns, lanes) // lanes
@@ -49,7 +49,7 @@ def register_tile(rows: int, columns: int, target: Target) -> RegisterTile:
             if vectors % v == 0
             for r in range(1, min(rows, 14) + 1)
             # One register for each weight vector and one for the broadcast input.
-            if r * v + v + 1 <= target.vector_registers
+            if r * v + v + 1 <= target.vector_registers and not (exact and rows % r)
         ),
         key=lambda tile: _cost(tile, rows),
     )

@@ -83,6 +83,24 @@ def test_explain_says_what_pruning_does(lwc: Lwc) -> None:
     ]
 
 
+def test_explain_shows_what_a_pass_decided_for_the_target(lwc: Lwc) -> None:
+    options = ("explain", *SMALL, "--pass", "select-depthwise-kernel", "--target")
+    lines = lwc(*options, "cortex-a72").out.splitlines()
+    assert lines[-1] == "13 rewritten, 0 refused"
+    assert all(re.search(r" rewritten +\w+, of padded \d+, .* thousand cycles", line) for line in lines[1:-2])
+    (small,) = json.loads(lwc(*options, "cortex-a72", "--json").out)["passes"]
+    assert [note["node"] for note in small["notes"]] == small["rewritten"]
+    (wide,) = json.loads(lwc(*options, "x86-64-v4", "--json").out)["passes"]
+    assert wide["notes"] != small["notes"]
+
+
+@pytest.mark.parametrize("verb", ["explain", "bisect"])
+def test_an_unknown_target_is_refused_before_the_model_is_loaded(lwc: Lwc, verb: str) -> None:
+    done = lwc(verb, "no_such_model", "--target", "arm46")
+    assert done.code == 2
+    assert "did you mean arm64?" in done.line()
+
+
 def test_explain_stops_at_the_limit(lwc: Lwc) -> None:
     done = lwc("explain", *SMALL, "--pass-limit", "60")
     assert done.out.splitlines()[-1].startswith("60 rewritten")

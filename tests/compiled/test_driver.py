@@ -96,6 +96,13 @@ def test_the_same_request_gives_the_same_files(native: Path, tmp_path: Path) -> 
     assert again.manifest.files == read_manifest(native).files
 
 
+def test_the_manifest_says_what_passes_decided(native: Path) -> None:
+    notes = {entry.name: entry.notes for entry in read_manifest(native).passes if entry.notes}
+    assert list(notes) == ["select-depthwise-kernel"]
+    assert len(notes["select-depthwise-kernel"]) == 13
+    assert all(" thousand cycles " in note for note in notes["select-depthwise-kernel"])
+
+
 def test_an_unverified_package_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def find_runner(target: object) -> object:
         raise ResourceError("no emulator")

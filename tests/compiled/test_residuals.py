@@ -22,6 +22,8 @@ class Residuals(nn.Module):
         self.dense = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.grouped = nn.Conv2d(channels, channels, 3, padding=1, groups=2)
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.window = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.project = nn.Conv2d(channels, channels, 1)
         self.linear = nn.Linear(channels, channels)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -33,12 +35,17 @@ class Residuals(nn.Module):
             functional.relu6(self.dense(stem) + stem.tanh()),
             functional.silu(stem + self.grouped(stem)),
             (self.depthwise(stem) + stem).relu(),
+            functional.silu(self.project(functional.relu6(self.window(stem))) + stem),
             functional.gelu(tokens + self.linear(tokens)),
         )
 
 
 @pytest.mark.parametrize("target", ["native", "arm64"])
+@pytest.mark.parametrize("kernel", ["rows", "separable"])
 @pytest.mark.parametrize("channels", [48, 24, 10])
-def test_additions_in_kernels_agree(channels: int, target: str, tmp_path: Path, rng: torch.Generator) -> None:
+def test_additions_in_kernels_agree(
+    channels: int, kernel: str, target: str, tmp_path: Path, rng: torch.Generator
+) -> None:
     require_runner(target)
-    agrees(tmp_path, f"residuals-{channels}", Residuals(channels), MAP, rng=rng, target=target)
+    passes = f"default,-select-depthwise-kernel,select-depthwise-kernel{{kernel={kernel}}}"
+    agrees(tmp_path, f"residuals-{channels}", Residuals(channels), MAP, rng=rng, target=target, passes=passes)

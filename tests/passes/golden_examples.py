@@ -4,7 +4,7 @@ A new pass gets an entry here; `python -m pytest tests/passes/test_golden.py --u
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from lwc.graph import readable
 from lwc.pipeline import Pipeline, make_pass, run_pipeline
+from lwc.targets import x86_64_v4
 from tests.programs import Shape, program_of
 
 IMAGE = (1, 2, 5, 5)
@@ -32,6 +33,7 @@ class Example:
         """The graph before and after the pass called `name`, which has to rewrite something."""
         rng = torch.Generator().manual_seed(0)
         program = program_of(self.function, *self.shapes, rng=rng, parts=self.parts)
+        program = replace(program, target=x86_64_v4.TARGET)
         before, _ = run_pipeline(Pipeline(tuple(map(make_pass, self.first))), program)
         after, (*_, record) = run_pipeline(Pipeline(tuple(map(make_pass, (*self.first, name)))), program)
         assert record.count, f"{name} rewrites nothing in its example"
@@ -112,6 +114,11 @@ EXAMPLES: dict[str, Example] = {
         lambda own, after, x: after(own(x).exp()).mean((2, 3)),
         (nn.Conv2d(2, 3, 1), nn.Conv2d(3, 2, 1)),
         first=("raise-operators", "convert-layout"),
+    ),
+    "select-depthwise-kernel": Example(
+        lambda own, after, x: after(own(x)),
+        (nn.Conv2d(2, 2, 3, groups=2), nn.Conv2d(2, 3, 1)),
+        first=("raise-operators", "convert-layout", "sink-transposes"),
     ),
     "merge-transposes": Example(
         lambda x: x.transpose(1, 2).reshape(3, 8).t(), shapes=(TOKENS,), first=("remove-identities",)

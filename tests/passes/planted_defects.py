@@ -279,4 +279,23 @@ DEFECTS: dict[str, Defect] = {
         "any(_is_attention(",
         f"{_PASSES}/test_merge_parallel_linear.py::test_refuses[a result]",
     ),
+    # select-depthwise-kernel and its operator.
+    "a joined convolution takes the result from another reader": Defect(
+        "lwc/passes/select_depthwise_kernel.py",
+        "if len(node.users) > 1:",
+        "if False:",
+        f"{_PASSES}/test_select_depthwise_kernel.py::test_refuses[a second reader]",
+    ),
+    "a strided pointwise convolution is joined": Defect(
+        "lwc/passes/select_depthwise_kernel.py",
+        " or view.stride != (1, 1)",
+        "",
+        f"{_PASSES}/test_select_depthwise_kernel.py::test_refuses[a strided one after it]",
+    ),
+    "the clamp between two joined convolutions is lost": Defect(
+        "lwc/ops/separable_conv2d.py",
+        "(window_activation, window_minimum, window_maximum)",
+        "(window_activation, None, None)",
+        "tests/ops/test_separable_conv2d.py::test_is_the_two_layers[plain]",
+    ),
 }

@@ -4,7 +4,7 @@ Images are small and MobileNets narrow, for time; the structure is the published
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from lwc.models.random_weights import randomize
 from lwc.models.synthetic import natural_images
 from lwc.models.zoo import ZOO
 from lwc.pipeline import PassRecord, Pipeline, run_pipeline
+from lwc.targets import x86_64_v4
 from lwc.trace import Program, trace
 from tests.programs import in_float64, rms, run
 
@@ -44,6 +45,7 @@ FAMILIES = {
             "fuse-activation": 27,
             "convert-layout": 27,
             "sink-transposes": 29,
+            "select-depthwise-kernel": 13,
         },
     ),
     "mobilenet_v2": Expected(
@@ -56,6 +58,7 @@ FAMILIES = {
             "convert-layout": 52,
             "sink-transposes": 64,
             "fuse-residual-add": 10,
+            "select-depthwise-kernel": 17,
         },
     ),
     "levit_128s": Expected(
@@ -87,6 +90,7 @@ FAMILIES = {
             "sink-transposes": 39,
             "merge-transposes": 15,
             "fuse-residual-add": 21,
+            "select-depthwise-kernel": 7,
         },
         patches=6,
         heads=36,
@@ -101,6 +105,7 @@ FAMILIES = {
             "convert-layout": 55,
             "sink-transposes": 68,
             "fuse-residual-add": 10,
+            "select-depthwise-kernel": 17,
         },
         to_result=1,
     ),
@@ -116,6 +121,7 @@ FAMILIES = {
             "sink-transposes": 46,
             "merge-transposes": 15,
             "fuse-residual-add": 20,
+            "select-depthwise-kernel": 7,
         },
         to_result=1,
         patches=6,
@@ -137,7 +143,8 @@ def small(name: str, size: int, seed: int) -> Program:
     heads = tuple(f"model.{head}" for head in ARCHITECTURES[known.architecture].heads)
     module = LogitsOnly(build(known.architecture, config, name))
     randomize(module, heads, size, seed)
-    return trace(module, (torch.zeros(1, 3, size, size),), ("image",))
+    program = trace(module, (torch.zeros(1, 3, size, size),), ("image",))
+    return replace(program, target=x86_64_v4.TARGET)
 
 
 def transposes(program: Program) -> tuple[int, int, int]:

@@ -7,12 +7,14 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from lwc.pipeline import Pipeline, run_pipeline
+from lwc.targets import x86_64_v4
 from tests.passes.random_graphs import Writer
 from tests.programs import operators, program_of, rewrite
 
@@ -28,7 +30,7 @@ def test_random_graphs(seed: int) -> None:
         source = writer.source(steps=choose.randint(2, 9))
         with reproduction(source, writer.input, graph_seed):
             rng = torch.Generator().manual_seed(graph_seed)
-            program = program_of(network(source), writer.input, rng=rng)
+            program = replace(program_of(network(source), writer.input, rng=rng), target=x86_64_v4.TARGET)
             after, _ = rewrite("default", program, rng)
             _, again = run_pipeline(Pipeline.parse("default"), after)
             assert [record.name for record in again if record.count] == []
@@ -55,9 +57,12 @@ def reproduction(source: str, shape: tuple[int, ...], seed: int) -> Iterator[Non
 # ---- reproduction ----
 {source}
 
+from dataclasses import replace
+from lwc.targets import x86_64_v4
 from tests.programs import program_of, rewrite
 
 rng = torch.Generator().manual_seed({seed})
-rewrite("default", program_of(Network(), {shape}, rng=rng), rng)
+program = replace(program_of(Network(), {shape}, rng=rng), target=x86_64_v4.TARGET)
+rewrite("default", program, rng)
 """)
         raise

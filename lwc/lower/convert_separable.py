@@ -1,0 +1,40 @@
+"""`lwc::separable_conv2d` as a call of its kernel template."""
+
+from typing import Any
+
+from torch import fx
+
+from lwc.lower.emitter import Emitter, shape
+from lwc.ops import SeparableView
+from lwc.targets.kernels import depthwise, gemm, separable
+from lwc.targets.kernels.conv2d import Window
+from lwc.targets.kernels.epilogue import Epilogue
+from lwc.tvm_api import relax
+
+
+def convert_separable(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    """The Relax expression of `node`."""
+    view, builder = SeparableView.of(node), importer.block_builder
+    x = importer.env[view.x]
+    window_weight, weight = emitter.array(view.window_weight), emitter.array(view.weight)[:, :, 0, 0]
+    (outputs, channels), (height, width) = weight.shape, window_weight.shape[2:]
+    epilogues = (
+        Epilogue(view.window_activation, view.window_minimum, view.window_maximum),
+        Epilogue(view.activation, view.minimum, view.maximum),
+    )
+    window = Window((height, width), view.stride, view.padding, view.dilation)
+    kernel = separable.plan(shape(x), outputs, window, epilogues, emitter.target)
+    extents = (kernel.batch, *kernel.output_size, outputs)
+    residual = None
+    if view.residual is not None:
+        flat = (kernel.batch * kernel.output_size[0] * kernel.output_size[1], outputs)
+        residual = builder.emit(relax.op.reshape(importer.env[view.residual], flat))
+    operands = (
+        x,
+        depthwise.pack(window_weight),
+        emitter.bias(view.window_bias, channels),
+        gemm.pack_panels(weight, kernel.tile),
+    )
+    bias = emitter.bias(view.bias, outputs)
+    y = emitter.call_in_columns(builder, kernel, separable.compute, operands, bias, residual)
+    return builder.emit(relax.op.reshape(y, extents))

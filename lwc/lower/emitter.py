@@ -1,0 +1,95 @@
+"""Calls of our kernel templates in the program that TVM imports, and what their converters ask of operands."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from lwc.errors import UnsupportedError
+from lwc.lower.kernel import ATTRIBUTE, KernelTable
+from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.target import Target
+from lwc.tvm_api import relax, te
+
+# TVM's operator pattern "opaque": its fusion leaves such a function alone.
+_OPAQUE = 8
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Emitter:
+    """Emits calls of kernels; `constants` holds the tensors behind the graph's placeholders."""
+
+    constants: dict[str, torch.Tensor]
+    kernels: KernelTable
+
+    @property
+    def target(self) -> Target:
+        """The machine that kernels are planned for."""
+        return self.kernels.target
+
+    def array(self, node: fx.Node) -> Array:
+        """The constant behind `node`. Raises UnsupportedError where there is none."""
+        if node.name not in self.constants:
+            raise UnsupportedError(
+                f"{node.name}: a weight that is computed at run time; make it a parameter or a buffer"
+            )
+        return self.constants[node.name].to(torch.float32).numpy()
+
+    def bias(self, node: fx.Node | None, outputs: int) -> Array:
+        """The bias behind `node`, zeros where there is none."""
+        return np.zeros(outputs, np.float32) if node is None else self.array(node)
+
+    def call(self, builder: Any, kernel: Any, compute: Callable[..., Any], *operands: Any) -> Any:
+        """`compute(kernel, *operands)`, None left out, as one function that TVM does not fuse with others."""
+        given = [operand for operand in operands if operand is not None]
+        values = [relax.const(v) if isinstance(v, np.ndarray) else v for v in given]
+        return builder.emit_te(
+            lambda *tensors: compute(kernel, *tensors),
+            *values,
+            primfunc_name_hint=f"lwc_{type(kernel).__name__.lower()}",
+            primfunc_attrs={ATTRIBUTE: self.kernels.index(kernel), "op_pattern": _OPAQUE},
+        )
+
+    def call_in_columns(
+        self,
+        builder: Any,
+        kernel: Any,
+        compute: Callable[..., Any],
+        operands: tuple[Any, ...],
+        bias: Array,
+        residual: Any,
+    ) -> Any:
+        """A call of a kernel that fills the last vector of columns, which are then cut off."""
+        columns = len(bias)
+        bias = np.pad(bias, (0, kernel.padded_columns - columns))
+        if residual is None or kernel.padded_columns == columns:
+            return first_columns(
+                builder, self.call(builder, kernel, compute, *operands, bias, residual), columns
+            )
+        # A residual without these columns cannot be read in whole vectors.
+        y = self.call(builder, replace(kernel, epilogue=Epilogue()), compute, *operands, bias)
+        return builder.emit_te(
+            lambda y, r: te.compute(r.shape, lambda *at: kernel.epilogue(y(*at), r(*at)), name="finish"),
+            y,
+            residual,
+            primfunc_name_hint="finish",
+        )
+
+
+def shape(value: Any) -> tuple[int, ...]:
+    """The shape of a Relax expression."""
+    return tuple(int(extent) for extent in value.ty.shape)
+
+
+def first_columns(builder: Any, value: Any, columns: int) -> Any:
+    """`value` without the columns that were added to fill the last vector."""
+    extents = shape(value)
+    if extents[-1] == columns:
+        return value
+    return builder.emit(relax.op.strided_slice(value, [len(extents) - 1], [0], [columns]))

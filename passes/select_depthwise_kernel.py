@@ -1,0 +1,144 @@
+"""Each depthwise convolution gets the kernel that costs least on the target, alone or with the pointwise one after it.
+
+Given:   y = conv2d(conv2d(x, W, groups=C, kernel="auto"), P)       P of 1 x 1 pixels
+Result:  y = conv2d(conv2d(x, W, groups=C, kernel="rows"), P)       where two kernels cost less than one
+         y = separable_conv2d(x, W, P)                              where one does
+
+The costs are those of `lwc.targets.kernels.depthwise_cost`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import fx
+
+from lwc.graph import shape_of
+from lwc.ops import ConvView, SeparableView
+from lwc.pipeline import Pass
+from lwc.targets.kernels import separable
+from lwc.targets.kernels.conv2d import Window
+from lwc.targets.kernels.depthwise import KERNELS
+from lwc.targets.kernels.depthwise_cost import kernel_costs
+from lwc.targets.target import Target
+from lwc.trace import Program
+
+_CONV2D = torch.ops.lwc.conv2d.default
+_NHWC = ("NHWC", "NHWC")
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """A depthwise convolution, and the pointwise one to compute with it, or why there is none."""
+
+    node: fx.Node
+    pointwise: fx.Node | None
+    alone: str
+
+
+@dataclass(frozen=True)
+class SelectDepthwiseKernel(Pass[Depthwise]):
+    """Each depthwise convolution gets the kernel that costs least on the target.
+
+    kernel: `auto`, or the name of the one that all get.
+    """
+
+    name: ClassVar[str] = "select-depthwise-kernel"
+    requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
+    introduces: ClassVar[tuple[str, ...]] = ("lwc.separable_conv2d.default",)
+    kernel: str = "auto"
+
+    def __post_init__(self) -> None:
+        known = ("auto", *KERNELS, separable.NAME)
+        if self.kernel not in known:
+            raise ValueError(f"kernel {self.kernel!r} is unknown; choose from {', '.join(known)}")
+
+    def match(self, program: Program, node: fx.Node) -> Depthwise | None:
+        """A depthwise convolution whose kernel is not chosen yet."""
+        if node.target is not _CONV2D:
+            return None
+        view = ConvView.of(node)
+        if view.groups == 1 or shape_of(view.weight)[1] != 1 or view.kernel != "auto":
+            return None
+        pointwise = next(iter(node.users))
+        alone = _why_alone(node, pointwise)
+        return Depthwise(node, None if alone else pointwise, alone)
+
+    def refuse(self, program: Program, match: Depthwise) -> str | None:
+        """The kernels know one layout and one result for each channel; the costs need a target."""
+        view = ConvView.of(match.node)
+        if program.target is None:
+            return "the target is not known"
+        if (view.input_layout, view.output_layout) != _NHWC:
+            return "it does not read and write NHWC"
+        if shape_of(view.weight)[0] != view.groups:
+            return "it has several results for each channel"
+        if self.kernel == separable.NAME and match.pointwise is None:
+            return f"it must be by itself: {match.alone}"
+        return None
+
+    def rewrite(self, program: Program, match: Depthwise) -> str:
+        """See the module's docstring."""
+        assert program.target is not None
+        costs = _costs(match, program.target)
+        chosen = min(costs, key=lambda name: costs[name]) if self.kernel == "auto" else self.kernel
+        if chosen == separable.NAME:
+            assert match.pointwise is not None
+            _join(program.module.graph, match.node, match.pointwise)
+        else:
+            match.node.args = replace(ConvView.of(match.node), kernel=chosen).arguments  # type: ignore[assignment]
+        listed = ", ".join(f"{name} {cost / 1000:.0f}" for name, cost in costs.items())
+        scope = f"by itself: {match.alone}" if match.pointwise is None else "with the pointwise convolution"
+        return f"{chosen}, of {listed} thousand cycles {scope}"
+
+
+def _why_alone(node: fx.Node, reader: fx.Node) -> str:
+    """Why the convolution cannot be computed with the first reader of its result; empty where it can."""
+    if ConvView.of(node).residual is not None:
+        return "it adds another tensor"
+    if len(node.users) > 1:
+        return "its result has several readers"
+    if reader.target is not _CONV2D:
+        return "no convolution reads its result"
+    view = ConvView.of(reader)
+    if shape_of(view.weight)[2:] != (1, 1) or view.groups > 1 or view.stride != (1, 1) or any(view.padding):
+        return "the convolution after it is not pointwise"
+    if (view.input_layout, view.output_layout) != _NHWC:
+        return "the pointwise convolution does not read and write NHWC"
+    if view.x is not node:
+        return "the pointwise convolution adds its result, and reads another image"
+    return ""
+
+
+def _costs(match: Depthwise, target: Target) -> dict[str, float]:
+    view = ConvView.of(match.node)
+    height, width = shape_of(view.weight)[2:]
+    window = Window((height, width), view.stride, view.padding, view.dilation)
+    outputs = None if match.pointwise is None else shape_of(match.pointwise)[-1]
+    return kernel_costs(shape_of(view.x), window, outputs, target)
+
+
+def _join(graph: fx.Graph, node: fx.Node, pointwise: fx.Node) -> None:
+    window, view = ConvView.of(node), ConvView.of(pointwise)
+    joined = SeparableView(
+        window.x,
+        window.weight,
+        window.bias,
+        window.stride,
+        window.padding,
+        window.dilation,
+        window.activation,
+        window.minimum,
+        window.maximum,
+        view.weight,
+        view.bias,
+        view.residual,
+        view.activation,
+        view.minimum,
+        view.maximum,
+    )
+    with graph.inserting_before(pointwise):
+        both = graph.call_function(torch.ops.lwc.separable_conv2d.default, joined.arguments)  # type: ignore[arg-type]
+    both.meta = dict(pointwise.meta)
+    pointwise.replace_all_uses_with(both)
+    graph.erase_node(pointwise)

@@ -1,0 +1,162 @@
+"""Depthwise convolution and the pointwise one that reads it, in one kernel: what is between them stays in cache.
+
+A parallel task computes a block of depthwise rows, all channels of them, into memory of its own, and multiplies it
+at once with the packed pointwise weights. The tiles are those of depthwise.py and gemm.py.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lwc.targets.kernels import depthwise, gemm
+from lwc.targets.kernels.conv2d import Window
+from lwc.targets.kernels.epilogue import Epilogue, at
+from lwc.targets.kernels.tiling import RegisterTile, largest_divisor, register_tile, round_up
+from lwc.targets.target import Target
+from lwc.tvm_api import Schedule, te, tirx
+
+NAME = "separable"
+
+
+@dataclass(frozen=True)
+class Separable:
+    """y[n, h, w, o] = epilogue(sum over c of z[n, h, w, c] w[c, o] + bias[o]), z the depthwise result, NHWC."""
+
+    batch: int
+    channels: int
+    outputs: int
+    input_size: tuple[int, int]
+    window: Window
+    window_tile: RegisterTile  # rows are neighbouring output columns of the image
+    window_rows: int  # output rows of the image in registers
+    tile: RegisterTile  # of the product: pixels by output channels
+    row_block: int  # output rows in one parallel task
+    window_epilogue: Epilogue
+    epilogue: Epilogue
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Output rows and columns."""
+        return self.window.output_size(*self.input_size)
+
+    @property
+    def padded_columns(self) -> int:
+        """The channels of the result: `outputs` rounded up to whole vectors."""
+        return round_up(self.outputs, self.tile.lanes)
+
+
+def plan(
+    shape: tuple[int, ...],
+    outputs: int,
+    window: Window,
+    epilogues: tuple[Epilogue, Epilogue],
+    target: Target,
+) -> Separable:
+    """The kernel for x of `shape` (N, H, W, C) and `outputs` channels, tiled for `target`; epilogues in order."""
+    batch, height, width, channels = shape
+    oh, ow = window.output_size(height, width)
+    # A quarter of the second-level cache holds the block beside weights and image, and each core has several tasks.
+    fit = target.l2_bytes // 4 // (4 * channels * ow)
+    row_block = largest_divisor(batch * oh, max(1, min(fit, batch * oh // (4 * target.cores))))
+    window_rows, window_tile = depthwise.register_tile(
+        channels, ow, target, "rows" if row_block % 2 == 0 else "direct"
+    )
+    exact = RegisterTile(largest_divisor(ow, window_tile.rows), window_tile.columns, window_tile.lanes)
+    tile = register_tile(row_block * ow, outputs, target, exact=True)
+    return Separable(
+        batch, channels, outputs, (height, width), window, exact, window_rows, tile, row_block, *epilogues
+    )
+
+
+def compute(
+    kernel: Separable,
+    x: Any,
+    window_weight: Any,
+    window_bias: Any,
+    weight: Any,
+    bias: Any,
+    residual: Any = None,
+) -> Any:
+    """The tensor expression, (N OH OW, padded outputs); x (N, H, W, C), weights packed, biases (C), (padded outputs).
+
+    Rows of all images are counted together, so that a block of them is one range.
+    """
+    (kh, kw), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
+    (height, width), (oh, ow) = kernel.input_size, kernel.output_size
+    top, _, left, _ = kernel.window.padding
+    rows, channels = kernel.batch * oh, kernel.channels
+
+    def pixel(n: Any, h: Any, w: Any, c: Any) -> Any:
+        inside = [h >= 0, h < height, w >= 0, w < width]
+        return tirx.if_then_else(tirx.all(*inside), x[n, h, w, c], tirx.const(0, "float32"))
+
+    ky, kx = te.reduce_axis((0, kh), name="ky"), te.reduce_axis((0, kw), name="kx")
+    window = te.compute(
+        (rows, ow, channels),
+        lambda r, w, c: te.sum(
+            pixel(r // oh, r % oh * sh + ky * dh - top, w * sw + kx * dw - left, c)
+            * window_weight[ky, kx, c],
+            axis=[ky, kx],
+        ),
+        name="window",
+    )
+    between = te.compute(
+        (rows, ow, channels),
+        lambda r, w, c: kernel.window_epilogue(window[r, w, c] + window_bias[c]),
+        name="between",
+    )
+    k, nr = te.reduce_axis((0, channels), name="k"), kernel.tile.columns
+    product = te.compute(
+        (rows * ow, kernel.padded_columns),
+        lambda i, j: te.sum(between[i // ow, i % ow, k] * weight[j // nr, k, j % nr], axis=k),
+        name="product",
+    )
+    return te.compute(
+        (rows * ow, kernel.padded_columns),
+        lambda i, j: kernel.epilogue(product[i, j] + bias[j], at(residual, i, j)),
+        name="result",
+    )
+
+
+def schedule(sch: Schedule, kernel: Separable) -> None:
+    """Register tiles of both parts, blocks of rows, and parallel tasks for the function that `compute` gave."""
+    task = _schedule_product(sch, kernel)
+    _schedule_window(sch, kernel, task)
+
+
+def _schedule_product(sch: Schedule, kernel: Separable) -> Any:
+    tile = kernel.tile
+    product, result = sch.get_sblock("product"), sch.get_sblock("result")
+    i, j, k = sch.get_loops(product)
+    block = kernel.row_block * kernel.output_size[1]
+    task, row_tile, row = sch.split(i, [None, block // tile.rows, tile.rows])
+    panel, column = sch.split(j, [None, tile.columns])
+    sch.reorder(task, panel, row_tile, k, row, column)
+    sch.parallel(task)
+    sch.reverse_compute_at(result, row_tile, preserve_unit_loops=True)
+    gemm.unroll_tile(sch, sch.get_loops(result), tile.lanes)
+    gemm.unroll_tile(sch, [row, column], tile.lanes)
+    start = sch.decompose_reduction(product, k)
+    sch.set_scope(start, 0, "local")
+    return task
+
+
+def _schedule_window(sch: Schedule, kernel: Separable, task: Any) -> None:
+    tile, kernel_size = kernel.window_tile, kernel.window.kernel
+    window, between = sch.get_sblock("window"), sch.get_sblock("between")
+    sch.compute_at(between, task, preserve_unit_loops=True)
+    row, column, channel = sch.get_loops(between)[-3:]
+    row_tile, row = sch.split(row, [None, kernel.window_rows])
+    column_tile, column = sch.split(column, [None, tile.rows])
+    panel, channel = sch.split(channel, [None, tile.columns])
+    sch.reorder(row_tile, panel, column_tile, row, column, channel)
+    sch.compute_at(window, column_tile, preserve_unit_loops=True)
+    *_, tile_row, tile_column, tile_channel, ky, kx = sch.get_loops(window)
+    sch.reorder(ky, kx, tile_row, tile_column, tile_channel)
+    for loops in ([row, column, channel], [tile_row, tile_column, tile_channel]):
+        sch.unroll(loops[0])
+        gemm.unroll_tile(sch, loops, tile.lanes)
+    start = sch.decompose_reduction(window, ky)
+    if kernel_size[0] * kernel_size[1] <= depthwise.UNROLLED:
+        sch.unroll(ky)
+        sch.unroll(kx)
+    sch.set_scope(start, 0, "local")
