@@ -11,8 +11,9 @@
   needs it where the first cache does not hold it. Pixels that lie a power of two apart share few sets of that cache.
   What does not fit into the cores' second caches moves once more, more slowly.
 
-The constants were measured on one core of an AMD EPYC (Zen 5) with AVX-512 and with AVX2, on the depthwise layers of
-MobileNetV1 to V3 and 7 x 7 windows.
+The constants were fitted to times on one core of an AMD EPYC (Zen 5), with AVX-512 and with AVX2, of 30 layers each:
+those of MobileNetV1 and V2, and others with windows of 5 x 5 and 7 x 7. The kernel that costs least was within 5 % of
+the fastest in 46 of the 60, and all of them together took 4 % more than the fastest. Other machines were not measured.
 """
 
 import math

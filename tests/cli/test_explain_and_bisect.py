@@ -145,6 +145,7 @@ def test_a_compilation_stops_at_the_wrong_pass_and_leaves_a_reproducer(
     assert not (tmp_path / "out").exists()
     command = re.search(r"repeat it with `lwc (bisect [^`]*)`", done.err)
     assert command is not None
+    assert "--target native" in command[1]
     assert (tmp_path / "out-reproducer-clip.pt2").exists()
     again = lwc(*command[1].split())
     assert again.code == 5
