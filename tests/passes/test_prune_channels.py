@@ -368,6 +368,27 @@ REFUSED: dict[str, Refused] = {
         (nn.Conv2d(3, 1, 3), nn.Conv2d(6, 4, 1)),
         "mul cannot read fewer channels",
     ),
+    "mean of all elements": (lambda a, x: a(x).mean(), (), "mean cannot read fewer channels"),
+    "operator that is not known": (
+        lambda a, b, x: b(a(x).exp()),
+        (nn.Conv2d(6, 4, 1),),
+        "exp cannot read fewer channels",
+    ),
+    "parameter of lower rank": (
+        lambda a, b, c, x: c(a(x) + b.bias.reshape(6, 1, 1)),
+        (nn.Conv2d(1, 6, 1), nn.Conv2d(6, 4, 1)),
+        "add cannot read fewer channels",
+    ),
+    "channels on another axis in the other branch": (
+        lambda a, b, x: a(x) + b(x[:, :, 2:].repeat(1, 2, 1, 1)),
+        (nn.Linear(7, 5),),
+        "add cannot read fewer channels",
+    ),
+    "bias that is computed": (
+        lambda a, b, x: functional.conv2d(a(x), b.weight, x.mean((0, 2, 3))),
+        (nn.Conv2d(6, 3, 1),),
+        "conv2d_1 cannot read fewer channels",
+    ),
     "weight that is computed": (
         # It stays an ATen convolution.
         lambda a, b, x: functional.conv2d(a(x), b.weight * x.mean()),
