@@ -1,6 +1,7 @@
 """lwc's operators and matrix products as calls of our kernel templates, weights packed on the way."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from lwc.errors import UnsupportedError
+from lwc.lower.convert_attention import convert_attention
 from lwc.lower.kernel import ATTRIBUTE, KernelTable
 from lwc.ops.view import named_arguments
 from lwc.targets.kernels import conv2d, depthwise, gemm, matmul
@@ -33,6 +35,7 @@ class Templates:
             # TVM's importer tells operators apart by these names alone, without the namespace.
             "conv2d.default": _if_own("conv2d.default", self._conv2d),
             "linear.default": _if_own("linear.default", self._linear),
+            "attention.default": partial(convert_attention, constants, self._emit, kernels.target),
             "matmul.default": self._matmul,
             "bmm.default": self._matmul,
             "_unsafe_view.default": _view,

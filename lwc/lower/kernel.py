@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from lwc.targets.kernels import conv2d, depthwise, gemm, matmul, plain
+from lwc.targets.kernels import attention, conv2d, depthwise, gemm, matmul, plain
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, tirx, tvm
 
@@ -15,6 +15,7 @@ _TEMPLATES: dict[type, Any] = {
     conv2d.Conv2d: conv2d,
     depthwise.Depthwise: depthwise,
     matmul.Matmul: matmul,
+    attention.Attention: attention,
 }
 
 
