@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from lwc.lower.convert_attention import convert_attention
 from lwc.lower.convert_separable import convert_separable
 from lwc.lower.emitter import Array, Emitter, shape
 from lwc.lower.kernel import KernelTable
@@ -31,6 +32,7 @@ def converters(constants: dict[str, torch.Tensor], kernels: KernelTable) -> dict
         "conv2d.default": _if_own("conv2d.default", bound(_conv2d)),
         "linear.default": _if_own("linear.default", bound(_linear)),
         "separable_conv2d.default": bound(convert_separable),
+        "attention.default": bound(convert_attention),
         "matmul.default": bound(_matmul),
         "bmm.default": bound(_matmul),
         "_unsafe_view.default": _view,

@@ -29,6 +29,8 @@ PASSES = {
     "prune-channels": "lwc.passes.prune_channels:PruneChannels",
     "merge-parallel-linear": "lwc.passes.merge_parallel_linear:MergeParallelLinear",
     "fuse-residual-add": "lwc.passes.fuse_residual_add:FuseResidualAdd",
+    "fuse-attention": "lwc.passes.fuse_attention:FuseAttention",
+    "fold-attention-scale": "lwc.passes.fold_attention_scale:FoldAttentionScale",
     "convert-layout": "lwc.passes.convert_layout:ConvertLayout",
     "sink-transposes": "lwc.passes.sink_transposes:SinkTransposes",
     "merge-transposes": "lwc.passes.merge_transposes:MergeTransposes",
@@ -64,6 +66,9 @@ DEFAULT = (
     # With the epilogues in the layers, they are compared; earlier its slices would hide a layer from the passes above.
     # Before merge-transposes, which may write heads as something else.
     "merge-parallel-linear",
+    # The projections are final: the operator hides them from the passes above. Before merge-transposes, too.
+    "fuse-attention",
+    "fold-attention-scale",
     # Late: the patterns above are written for NCHW.
     "convert-layout",
     # The transposes around each convolution meet their inverses.
@@ -73,7 +78,7 @@ DEFAULT = (
     "fold-constants",
     # Late, as it moves layers: before, an addition is one more elementwise operator that transposes sink through.
     "fuse-residual-add",
-    # What follows an addition.
+    # What follows an attention or an addition.
     "fuse-activation",
     # Last: what it writes says how to compute, and no pattern above has to know it.
     "select-depthwise-kernel",

@@ -109,6 +109,20 @@ EXAMPLES: dict[str, Example] = {
     "fuse-residual-add": Example(
         lambda own, x: own(x) + x.tanh(), (nn.Conv2d(2, 2, 1),), first=("raise-operators",)
     ),
+    "fuse-attention": Example(
+        attention,
+        (nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6)),
+        (TOKENS,),
+        first=("raise-operators", "merge-parallel-linear"),
+    ),
+    "fold-attention-scale": Example(
+        lambda q, x: functional.scaled_dot_product_attention(
+            *[part.reshape(1, 4, 2, 3).transpose(1, 2) for part in (q(x), x, x)]
+        ),
+        (nn.Linear(6, 6),),
+        (TOKENS,),
+        first=("raise-operators", "fuse-attention"),
+    ),
     "convert-layout": Example(lambda own, x: own(x), (nn.Conv2d(2, 3, 3),), first=("raise-operators",)),
     "sink-transposes": Example(
         lambda own, after, x: after(own(x).exp()).mean((2, 3)),
