@@ -54,7 +54,7 @@ class Attend(nn.Module):
         case = self.case
         biases = {"none": None, "constant": self.bias, "computed": self.bias * query.mean()}
         both = case.size + case.value_size
-        return attention(
+        y: torch.Tensor = attention(
             query,
             memory,
             memory,
@@ -66,6 +66,7 @@ class Attend(nn.Module):
             case.scale,
             *case.epilogue,
         )
+        return y
 
 
 @pytest.mark.parametrize("target", ["native", "x86-64-v3", "arm64"])

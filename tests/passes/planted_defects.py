@@ -298,4 +298,29 @@ DEFECTS: dict[str, Defect] = {
         "(window_activation, None, None)",
         "tests/ops/test_separable_conv2d.py::test_is_the_two_layers[plain]",
     ),
+    # fuse-attention and its operator.
+    "heads lie one channel further": Defect(
+        "lwc/ops/attention.py",
+        "x.narrow(-1, where.offset, extent)",
+        "x.roll(-1, -1).narrow(-1, where.offset, extent)",
+        "tests/ops/test_attention.py::test_attention",
+    ),
+    "the scale of queries and keys is lost": Defect(
+        "lwc/passes/attention_pattern.py",
+        "scale=found.scale * of_query * of_key",
+        "scale=found.scale",
+        f"{_PASSES}/test_fuse_attention.py",
+    ),
+    "a bias that differs between images is taken": Defect(
+        "lwc/passes/fuse_attention.py",
+        "shape_of(match.bias)[:-3] not in ((), (1,))",
+        "shape_of(match.bias)[:-3] == (99,)",
+        f"{_PASSES}/test_fuse_attention.py",
+    ),
+    "the scale goes to the keys' rows": Defect(
+        "lwc/passes/fold_attention_scale.py",
+        "rows = list(_channels(view.query_heads, view.heads))",
+        "rows = list(_channels(view.key_heads, view.heads))",
+        f"{_PASSES}/test_fold_attention_scale.py",
+    ),
 }

@@ -17,7 +17,7 @@ from lwc.models.zoo import ZOO
 from lwc.pipeline import PassRecord, Pipeline, run_pipeline
 from lwc.targets import x86_64_v4
 from lwc.trace import Program, trace
-from tests.programs import in_float64, rms, run
+from tests.programs import in_float64, operators, rms, run
 
 aten = torch.ops.aten
 DEFAULT = Pipeline.parse("default")
@@ -25,10 +25,11 @@ DEFAULT = Pipeline.parse("default")
 
 @dataclass(frozen=True)
 class Expected:
-    """How often each pass rewrites (none where it is not named), and the transposes that remain."""
+    """How often each pass rewrites (none where it is not named), what then computes, and the transposes left."""
 
     size: int
     counts: dict[str, int]
+    computes: dict[str, int]
     # Where axes move: from a convolution to the result, patches, the heads of attention.
     to_result: int = 0
     patches: int = 0
@@ -47,6 +48,7 @@ FAMILIES = {
             "sink-transposes": 29,
             "select-depthwise-kernel": 13,
         },
+        {"conv2d": 3, "separable_conv2d": 12, "mean": 1, "linear": 1},
     ),
     "mobilenet_v2": Expected(
         64,
@@ -60,6 +62,7 @@ FAMILIES = {
             "fuse-residual-add": 10,
             "select-depthwise-kernel": 17,
         },
+        {"conv2d": 18, "separable_conv2d": 17, "mean": 1, "linear": 1},
     ),
     "levit_128s": Expected(
         112,
@@ -77,6 +80,7 @@ FAMILIES = {
             "sink-transposes": 5,
             "fuse-residual-add": 20,
         },
+        {"conv2d": 4, "linear": 47, "attention": 11, "slice": 4, "mean": 1},
     ),
     "mobilevit_xx_small": Expected(
         128,
@@ -94,6 +98,15 @@ FAMILIES = {
             "fuse-residual-add": 21,
             "select-depthwise-kernel": 7,
         },
+        {
+            "conv2d": 21,
+            "separable_conv2d": 7,
+            "layer_norm": 21,
+            "linear": 37,
+            "attention": 9,
+            "cat": 3,
+            "mean": 1,
+        },
         patches=6,
     ),
     "deeplabv3_mobilenet_v2": Expected(
@@ -108,6 +121,7 @@ FAMILIES = {
             "fuse-residual-add": 10,
             "select-depthwise-kernel": 17,
         },
+        {"conv2d": 21, "separable_conv2d": 17, "mean": 1, "expand": 1, "cat": 1},
         to_result=1,
     ),
     "deeplabv3_mobilevit_small": Expected(
@@ -125,6 +139,16 @@ FAMILIES = {
             "merge-transposes": 6,
             "fuse-residual-add": 20,
             "select-depthwise-kernel": 7,
+        },
+        {
+            "conv2d": 27,
+            "separable_conv2d": 7,
+            "layer_norm": 21,
+            "linear": 36,
+            "attention": 9,
+            "cat": 4,
+            "mean": 1,
+            "expand": 1,
         },
         to_result=1,
         patches=6,
@@ -149,6 +173,12 @@ def small(name: str, size: int, seed: int) -> Program:
     return replace(program, target=x86_64_v4.TARGET)
 
 
+def computes(program: Program) -> Counter[str]:
+    """How often the program calls each operator that does more than say how its operand lies in memory."""
+    names = (name.removeprefix("lwc.").removeprefix("aten.").partition(".")[0] for name in operators(program))
+    return Counter(name for name in names if name not in ("reshape", "permute"))
+
+
 def transposes(program: Program) -> tuple[int, int, int]:
     """How many transposes there are: to the result's layout, of patches, of the heads of attention."""
     to_result = patches = heads = 0
@@ -169,6 +199,7 @@ def test_counts_transposes_and_numbers(name: str, seed: int, rng: torch.Generato
     after, records = run_pipeline(DEFAULT, program)
     assert counts(records) == expected.counts
     assert [refusal for record in records for refusal in record.refusals] == []
+    assert computes(after) == expected.computes
     assert transposes(after) == (expected.to_result, expected.patches, expected.heads)
     assert_as_exact_as_pytorch(program, after, natural_images((IMAGES, *program.inputs[0].shape[1:]), rng))
     _, again = run_pipeline(DEFAULT, after)

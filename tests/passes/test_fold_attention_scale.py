@@ -22,7 +22,8 @@ WHOLE, NARROW = Heads(0, 4, 4), Heads(0, 2, 2)
 def attend(q: Tensor, k: Tensor, v: Tensor, where: tuple[Heads, Heads, Heads], **options: Any) -> Tensor:
     """Attention of two heads that lie `where`."""
     bias = options.get("bias")
-    return attention(q, k, v, bias, 2, *where, options.get("scale", 0.3), "identity", None, None)
+    y: Tensor = attention(q, k, v, bias, 2, *where, options.get("scale", 0.3), "identity", None, None)
+    return y
 
 
 def scales(program: Program) -> list[float]:
@@ -46,7 +47,7 @@ def test_folds_into_the_layer_of_the_queries(bias: bool, rng: torch.Generator) -
 def test_folds_into_the_rows_of_the_queries_alone(rng: torch.Generator) -> None:
     layer = nn.Linear(8, 24)
     where = (Heads(0, 12, 4), Heads(4, 12, 4), Heads(8, 12, 4))
-    program = program_of(lambda own, x: attend(*[own(x)] * 3, where), TOKENS, rng=rng, parts=(layer,))
+    program = program_of(lambda own, x: attend(y := own(x), y, y, where), TOKENS, rng=rng, parts=(layer,))
     after, record = rewrite(PASSES, program, rng)
     assert record.count == 1
     (node,) = calls(after.module.graph, torch.ops.lwc.linear.default)

@@ -135,7 +135,7 @@ def test_a_result_that_stays_by_head_is_transposed(rng: torch.Generator) -> None
 # What one projection to 36 channels, by token, becomes: queries, keys, values; and where their heads lie.
 ONE_PROJECTION: dict[str, tuple[Callable[[Tensor], Any], tuple[Heads, Heads, Heads]]] = {
     "a head's query, key and value together": (
-        lambda x: [part.transpose(1, 2) for part in x.view(2, 5, 3, 12).split([3, 3, 6], 3)],
+        lambda x: [part.transpose(1, 2) for part in torch.split(x.view(2, 5, 3, 12), [3, 3, 6], 3)],
         (Heads(0, 12, 3), Heads(3, 12, 3), Heads(6, 12, 6)),
     ),
     "queries, then keys, then values": (
@@ -155,11 +155,11 @@ ONE_PROJECTION: dict[str, tuple[Callable[[Tensor], Any], tuple[Heads, Heads, Hea
         (Heads(1, 2, 2), Heads(8, 2, 2), Heads(15, 2, 2)),
     ),
     "through a flat matrix": (
-        lambda x: [by_head(part.view(2, 5, 12)) for part in x.view(10, 36).split(12, 1)],
+        lambda x: [by_head(part.view(2, 5, 12)) for part in torch.split(x.view(10, 36), 12, 1)],
         (Heads(0, 4, 4), Heads(12, 4, 4), Heads(24, 4, 4)),
     ),
     "one head": (
-        lambda x: [part.unsqueeze(1) for part in x.split([6, 6, 24], 2)],
+        lambda x: [part.unsqueeze(1) for part in torch.split(x, [6, 6, 24], 2)],
         (Heads(0, 6, 6), Heads(6, 6, 6), Heads(12, 24, 24)),
     ),
 }

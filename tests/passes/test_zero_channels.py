@@ -13,7 +13,6 @@ from lwc.graph import constant
 from lwc.ops import ConvView
 from lwc.pipeline import PassRecord, Pipeline, run_pipeline
 from lwc.trace import Program
-from tests.passes.random_graphs import Writer
 from tests.passes.test_prune_channels import (
     REFUSED,
     mobile_block,
@@ -22,7 +21,7 @@ from tests.passes.test_prune_channels import (
     silence,
     weight_shapes,
 )
-from tests.passes.test_random_graphs import network, reproduction
+from tests.passes.test_random_graphs import Network
 from tests.programs import Compute, in_float64, operators, program_of, reasons, rewrite, rms, run
 
 BEFORE = "raise-operators,fold-batch-norm,fuse-activation"
@@ -229,17 +228,14 @@ def test_random_graphs_lose_what_is_zeroed_and_nothing_else(seed: int) -> None:
     before = ",".join(passes[: passes.index("prune-channels")])
     pruned = 0
     for _ in range(GRAPHS):
-        graph_seed = choose.randrange(2**32)
-        writer = Writer(graph_seed)
-        source = writer.source(steps=choose.randint(2, 9))
-        with reproduction(source, writer.input, graph_seed):
-            rng = torch.Generator().manual_seed(graph_seed)
-            program, _ = run_pipeline(
-                Pipeline.parse(before), program_of(network(source), writer.input, rng=rng)
-            )
-            spec = f"raise-operators,zero-channels{{fraction={choose.uniform(0.2, 0.8)},multiple=1}}"
-            program, records = run_pipeline(Pipeline.parse(spec), program)
-            _, removal = rewrite("raise-operators,prune-channels", program, rng)
-            assert set(records[-1].rewritten) <= set(removal.rewritten)
+        network = Network.of(choose.randrange(2**32))
+        print(network.source)
+        rng = torch.Generator().manual_seed(network.seed)
+        program = program_of(network.build(), network.shape, rng=rng)
+        program, _ = run_pipeline(Pipeline.parse(before), program)
+        spec = f"raise-operators,zero-channels{{fraction={choose.uniform(0.2, 0.8)},multiple=1}}"
+        program, records = run_pipeline(Pipeline.parse(spec), program)
+        _, removal = rewrite("raise-operators,prune-channels", program, rng)
+        assert set(records[-1].rewritten) <= set(removal.rewritten)
         pruned += records[-1].count
     assert pruned > 0
