@@ -2,6 +2,9 @@
 
 Given:   y = clone(dropout(view(x, shape of x)))
 Result:  y = x
+
+Given:   y = reshape(reshape(x, s), t)
+Result:  y = reshape(x, t), or x where that has the shape t
 """
 
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from lwc.graph import RESHAPES, aten, shape_of
+from lwc.graph import RESHAPES, aten, shape_of, through_reshapes
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
@@ -20,20 +23,37 @@ _SAME_SHAPE = (*RESHAPES, aten.expand.default, aten.slice.Tensor, aten.flatten.u
 
 
 @dataclass(frozen=True)
-class RemoveIdentities(Pass[fx.Node]):
-    """Remove dropout, copies, casts and reshapes that change nothing."""
+class Identity:
+    """A node, and another that has all its elements in the same order."""
+
+    node: fx.Node
+    source: fx.Node
+
+
+@dataclass(frozen=True)
+class RemoveIdentities(Pass[Identity]):
+    """Remove dropout, copies, casts and reshapes that change nothing, and all of several reshapes but one."""
 
     name: ClassVar[str] = "remove-identities"
 
-    def match(self, program: Program, node: fx.Node) -> fx.Node | None:
-        """A node that gives its first operand as it is."""
-        return node if node.op == "call_function" and _changes_nothing(node) else None
+    def match(self, program: Program, node: fx.Node) -> Identity | None:
+        """A node that gives its first operand as it is, or a reshape of a reshape."""
+        if node.op != "call_function":
+            return None
+        operand: Any = node.args[0] if node.args else None
+        if _changes_nothing(node):
+            return Identity(node, operand)
+        is_chain = node.target in RESHAPES and operand.target in RESHAPES
+        return Identity(node, through_reshapes(operand)) if is_chain else None
 
-    def rewrite(self, program: Program, match: fx.Node) -> None:
-        """The users read the operand."""
-        source: Any = match.args[0]
-        match.replace_all_uses_with(source)
-        program.module.graph.erase_node(match)
+    def rewrite(self, program: Program, match: Identity) -> None:
+        """The users read the source, or a reshape of it."""
+        node, source = match.node, match.source
+        if shape_of(node) == shape_of(source):
+            node.replace_all_uses_with(source)
+            program.module.graph.erase_node(node)
+            return
+        node.target, node.args, node.kwargs = aten.reshape.default, (source, list(shape_of(node))), {}
 
 
 def _changes_nothing(node: fx.Node) -> bool:

@@ -53,6 +53,8 @@ DEFAULT = (
     "fold-padding",
     # What could not be folded becomes a multiplication and an addition.
     "decompose-batch-norm",
+    # The reshapes around a batch norm that is gone: they would hide which axis has the channels.
+    "remove-identities",
     # Bounds are known, and the last patterns read one kind of clamp.
     "recognize-clamps",
     "recognize-activations",
@@ -75,6 +77,8 @@ DEFAULT = (
     "sink-transposes",
     # What is left of them meets the model's own, such as MobileViT's patches.
     "merge-transposes",
+    # The reshapes that the passes on heads and transposes put beside the model's own.
+    "remove-identities",
     "fold-constants",
     # Late, as it moves layers: before, an addition is one more elementwise operator that transposes sink through.
     "fuse-residual-add",

@@ -40,6 +40,37 @@ def test_counts_what_it_removed(rng: torch.Generator) -> None:
     assert record.count == 2
 
 
+CHAINS: dict[str, tuple[Function, int]] = {
+    "two reshapes": (lambda x: x.view(8, 30).view(2, 4, 30), 1),
+    "three reshapes": (lambda x: x.view(8, 30).flatten().reshape(2, 120), 1),
+    "a reshape and back": (lambda x: x.view(8, 30).view(IMAGE), 0),
+    "a copy between": (lambda x: x.view(8, 30).clone().view(2, 120), 1),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_one_reshape_at_most_is_left_of_a_chain(name: str, rng: torch.Generator) -> None:
+    function, left = CHAINS[name]
+    after, record = rewrite(
+        "remove-identities", program_of(lambda x: function(x).tanh(), IMAGE, rng=rng), rng
+    )
+    assert record.count >= 1
+    assert operators(after) == ["aten.reshape.default"] * left + ["aten.tanh.default"]
+
+
+def test_a_reshape_that_is_read_twice_stays_for_its_other_reader(rng: torch.Generator) -> None:
+    program = program_of(lambda x: (x.view(8, 30).exp(), x.view(8, 30).view(2, 120).tanh()), IMAGE, rng=rng)
+    after, record = rewrite("remove-identities", program, rng)
+    assert record.count == 1
+    assert operators(after).count("aten.reshape.default") == 2
+
+
+def test_reshapes_with_a_transpose_between_stay(rng: torch.Generator) -> None:
+    program = program_of(lambda x: x.view(8, 30).t().reshape(2, 120), IMAGE, rng=rng)
+    _, record = rewrite("remove-identities", program, rng)
+    assert record.count == 0
+
+
 DIFFERENCES: dict[str, tuple[Function, str]] = {
     "cast": (lambda x: x.to(torch.float64), "aten._to_copy.default"),
     "slice": (lambda x: x[:, 1:], "aten.slice.Tensor"),
