@@ -1,6 +1,6 @@
-"""An activation joins the convolution or linear layer that alone feeds it.
+"""An activation joins the convolution, linear layer or attention that alone feeds it.
 
-Given:   y = act(op(x, W, b))         op = conv2d or linear, reshapes in between allowed
+Given:   y = act(op(x, W, b))         op = conv2d, linear or attention, reshapes in between allowed
 Result:  y = op(x, W, b, activation=act)
 """
 
@@ -12,12 +12,16 @@ import torch
 from torch import fx
 
 from lwc.graph import aten, has_other_users, through_reshapes
-from lwc.ops import ConvView, LinearView
+from lwc.ops import AttentionView, ConvView, LinearView
 from lwc.ops.view import named_arguments
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
-_CONV2D, _LINEAR = torch.ops.lwc.conv2d.default, torch.ops.lwc.linear.default
+_VIEWS: dict[Any, Any] = {
+    torch.ops.lwc.conv2d.default: ConvView,
+    torch.ops.lwc.linear.default: LinearView,
+    torch.ops.lwc.attention.default: AttentionView,
+}
 _CURVES: dict[Any, str] = {
     aten.silu.default: "silu",
     aten.hardswish.default: "hardswish",
@@ -47,8 +51,7 @@ class Fusion:
     @property
     def view(self) -> Any:
         """The layer's arguments."""
-        kind: Any = ConvView if self.producer.target is _CONV2D else LinearView
-        return kind.of(self.producer)
+        return _VIEWS[self.producer.target].of(self.producer)
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,10 @@ class FuseActivation(Pass[Fusion]):
     requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
 
     def match(self, program: Program, node: fx.Node) -> Fusion | None:
-        """An activation that reads a convolution or a linear layer."""
+        """An activation that reads a convolution, a linear layer or an attention."""
         known = node.target in _CURVES or node.target in CLAMPS
         producer = through_reshapes(node.args[0]) if known else None
-        if not isinstance(producer, fx.Node) or producer.target not in (_CONV2D, _LINEAR):
+        if not isinstance(producer, fx.Node) or producer.target not in _VIEWS:
             return None
         return Fusion(producer, node)
 

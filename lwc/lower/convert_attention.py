@@ -21,9 +21,19 @@ def convert_attention(
     builder = importer.block_builder
     operands = [importer.env[operand] for operand in (view.query, view.key, view.value)]
     (batch, queries, _), (_, keys, _), _ = (map(int, operand.ty.shape) for operand in operands)
-    where = [attention.Heads(*heads) for heads in (view.query_heads, view.key_heads, view.value_heads)]
     epilogue = Epilogue(view.activation, view.minimum, view.maximum)
-    kernel = attention.plan(batch, view.heads, queries, keys, *where, view.scale, epilogue, target)
+    kernel = attention.plan(
+        batch,
+        view.heads,
+        queries,
+        keys,
+        attention.Heads(*view.query_heads),
+        attention.Heads(*view.key_heads),
+        attention.Heads(*view.value_heads),
+        view.scale,
+        epilogue,
+        target,
+    )
     if view.bias is not None:
         operands.append(_bias(constants, kernel, view.bias, importer))
     y = emit(builder, "attention", kernel, attention.compute, *operands)

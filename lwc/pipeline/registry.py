@@ -26,6 +26,8 @@ PASSES = {
     "merge-heads": "lwc.passes.merge_heads:MergeHeads",
     "fuse-activation": "lwc.passes.fuse_activation:FuseActivation",
     "prune-channels": "lwc.passes.prune_channels:PruneChannels",
+    "fuse-attention": "lwc.passes.fuse_attention:FuseAttention",
+    "fold-attention-scale": "lwc.passes.fold_attention_scale:FoldAttentionScale",
     "convert-layout": "lwc.passes.convert_layout:ConvertLayout",
     "sink-transposes": "lwc.passes.sink_transposes:SinkTransposes",
     "merge-transposes": "lwc.passes.merge_transposes:MergeTransposes",
@@ -57,6 +59,12 @@ DEFAULT = (
     "fuse-activation",
     # With the batch norms and the activations in the layers, what a dead channel holds is known.
     "prune-channels",
+    # The projections are final: the operator hides them from the passes above. Before merge-transposes, which may write
+    # heads as something else.
+    "fuse-attention",
+    "fold-attention-scale",
+    # What follows an attention, as in LeViT.
+    "fuse-activation",
     # Late: the patterns above are written for NCHW.
     "convert-layout",
     # The transposes around each convolution meet their inverses.

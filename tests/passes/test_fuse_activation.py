@@ -84,7 +84,7 @@ def test_fuses_what_is_spelled_out(name: str, rng: torch.Generator) -> None:
     program = program_of(lambda own, x: function(own(x)), IMAGE, rng=rng, parts=(nn.Conv2d(4, 6, 3),))
     after, records = run_pipeline(Pipeline.parse("default"), program)
     assert_same_meaning("default", program, after, rng)
-    assert {record.name: record.count for record in records}["fuse-activation"] == 1
+    assert sum(record.count for record in records if record.name == "fuse-activation") == 1
     assert epilogue(after) == want
 
 
