@@ -26,7 +26,7 @@ class FoldAttentionScale(Pass[fx.Node]):
     """The scale of an attention's scores joins the weights of its queries."""
 
     name: ClassVar[str] = "fold-attention-scale"
-    requires: ClassVar[tuple[str, ...]] = ("fuse-attention",)
+    requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
 
     def match(self, program: Program, node: fx.Node) -> fx.Node | None:
         """An attention that scales."""
