@@ -3,7 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from lwc.targets.kernels import attention, conv2d, depthwise, gemm, matmul, plain, separable
+from lwc.targets.kernels import (
+    attention,
+    attention_schedule,
+    conv2d,
+    depthwise,
+    gemm,
+    matmul,
+    plain,
+    separable,
+)
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, tirx, tvm
 
@@ -16,7 +25,7 @@ _TEMPLATES: dict[type, Any] = {
     depthwise.Depthwise: depthwise,
     separable.Separable: separable,
     matmul.Matmul: matmul,
-    attention.Attention: attention,
+    attention.Attention: attention_schedule,
 }
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.targets.kernels.epilogue import Epilogue
-from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.tiling import (
     RegisterTile,
     balanced_split,
@@ -21,7 +20,7 @@ from lwc.targets.kernels.tiling import (
     round_up,
 )
 from lwc.targets.target import Target
-from lwc.tvm_api import Schedule, te, tirx
+from lwc.tvm_api import te, tirx
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,40 @@ def compute(kernel: Attention, query: Any, key: Any, value: Any, bias: Any = Non
 
     The result is (B, M, heads, value size).
     """
-    at_query, at_key, at_value = kernel.query_heads, kernel.key_heads, kernel.value_heads
-    images, rows, keys = (kernel.batch, kernel.heads), kernel.padded_queries, kernel.keys
+    scores = _scores(kernel, query, key, bias)
+    extents, keys = (kernel.batch, kernel.heads, kernel.padded_queries), kernel.keys
+    n = te.reduce_axis((0, keys), name="n")
+    maximum = te.compute(extents, lambda b, h, m: te.max(scores[b, h, n, m], axis=n), name="maximum")
+    weights = te.compute(
+        scores.shape,
+        lambda b, h, n, m: tirx.exp(scores[b, h, n, m] - maximum[b, h, m]),
+        name="weights",
+    )
+    n = te.reduce_axis((0, keys), name="n")
+    total = te.compute(extents, lambda b, h, m: te.sum(weights[b, h, n, m], axis=n), name="total")
+    values = _values(kernel, value)
+    n = te.reduce_axis((0, keys), name="n")
+    mixed = te.compute(
+        (*extents, kernel.padded_size),
+        lambda b, h, m, j: te.sum(weights[b, h, n, m] * values[b, h, n, j], axis=n),
+        name="mixed",
+    )
+    mean = te.compute(
+        mixed.shape,
+        lambda b, h, m, j: kernel.epilogue(mixed[b, h, m, j] / total[b, h, m]),
+        name="mean",
+    )
+    return te.compute(
+        (kernel.batch, kernel.queries, kernel.heads, kernel.value_heads.size),
+        lambda b, m, h, j: mean[b, h, m, j],
+        name="result",
+    )
+
+
+def _scores(kernel: Attention, query: Any, key: Any, bias: Any) -> Any:
+    """scale * q k^T + bias as (B, heads, N, M rounded up to whole tasks)."""
+    at_query, at_key, keys = kernel.query_heads, kernel.key_heads, kernel.keys
+    images, rows = (kernel.batch, kernel.heads), kernel.padded_queries
     scale = tirx.const(kernel.scale, "float32")
     queries = te.compute(
         (*images, at_query.size, rows),
@@ -137,117 +168,22 @@ def compute(kernel: Attention, query: Any, key: Any, value: Any, bias: Any = Non
         ),
         name="product",
     )
-    scores = te.compute(
+    return te.compute(
         (*images, keys, rows),
         lambda b, h, n, m: product[b, h, n, m] + (0 if bias is None else bias[h, n, m]),
         name="scores",
     )
-    n = te.reduce_axis((0, keys), name="n")
-    maximum = te.compute((*images, rows), lambda b, h, m: te.max(scores[b, h, n, m], axis=n), name="maximum")
-    weights = te.compute(
-        (*images, keys, rows),
-        lambda b, h, n, m: tirx.exp(scores[b, h, n, m] - maximum[b, h, m]),
-        name="weights",
-    )
-    n = te.reduce_axis((0, keys), name="n")
-    total = te.compute((*images, rows), lambda b, h, m: te.sum(weights[b, h, n, m], axis=n), name="total")
-    values = te.compute(
-        (*images, keys, kernel.padded_size),
+
+
+def _values(kernel: Attention, value: Any) -> Any:
+    """v as (B, heads, N, value size in whole vectors), zeros in what pads."""
+    where = kernel.value_heads
+    return te.compute(
+        (kernel.batch, kernel.heads, kernel.keys, kernel.padded_size),
         lambda b, h, n, j: tirx.if_then_else(
-            j < at_value.size,
-            value[b, n, at_value.offset + h * at_value.stride + j],
+            j < where.size,
+            value[b, n, where.offset + h * where.stride + j],
             tirx.const(0, "float32"),
         ),
         name="values",
     )
-    n = te.reduce_axis((0, keys), name="n")
-    mixed = te.compute(
-        (*images, rows, kernel.padded_size),
-        lambda b, h, m, j: te.sum(weights[b, h, n, m] * values[b, h, n, j], axis=n),
-        name="mixed",
-    )
-    mean = te.compute(
-        (*images, rows, kernel.padded_size),
-        lambda b, h, m, j: kernel.epilogue(mixed[b, h, m, j] / total[b, h, m]),
-        name="mean",
-    )
-    return te.compute(
-        (kernel.batch, kernel.queries, kernel.heads, at_value.size),
-        lambda b, m, h, j: mean[b, h, m, j],
-        name="result",
-    )
-
-
-def schedule(sch: Schedule, kernel: Attention) -> None:
-    """Tasks, blocks of queries and register tiles for the function that `compute` gave."""
-    block, task = _schedule_result(sch, kernel)
-    lanes = kernel.score_tile.lanes
-    _schedule_sums(sch, sch.get_sblock("total"), block, lanes)
-    weights = sch.get_sblock("weights")
-    sch.compute_at(weights, block, preserve_unit_loops=True)
-    unroll_tile(sch, sch.get_loops(weights), lanes)
-    _schedule_sums(sch, sch.get_sblock("maximum"), block, lanes)
-    _schedule_scores(sch, kernel, block)
-    values = sch.get_sblock("values")
-    sch.compute_at(values, task, preserve_unit_loops=True)
-    unroll_tile(sch, sch.get_loops(values), largest_divisor(kernel.value_heads.size, kernel.value_tile.lanes))
-
-
-def _schedule_result(sch: Schedule, kernel: Attention) -> tuple[Any, Any]:
-    """The product with the values; the loops over a task's blocks, and over the tasks."""
-    tile, columns = kernel.value_tile, kernel.score_tile.columns
-    mixed, mean, result = (sch.get_sblock(name) for name in ("mixed", "mean", "result"))
-    b, h, m, j = sch.get_loops(mean)
-    group, block, row_tile, row = sch.split(m, [None, kernel.blocks, columns // tile.rows, tile.rows])
-    panel, column = sch.split(j, [None, tile.columns])
-    sch.reorder(b, h, group, block, row_tile, panel, row, column)
-    task = sch.fuse(b, h, group)
-    sch.parallel(task)
-    sch.reverse_compute_at(result, panel, preserve_unit_loops=True)
-    *_, m, h, j = sch.get_loops(result)
-    sch.reorder(h, m, j)
-    # The last vectors of a head store some of their channels only.
-    unroll_tile(sch, [m, j], largest_divisor(kernel.value_heads.size, tile.lanes))
-    sch.compute_at(mixed, panel, preserve_unit_loops=True)
-    unroll_tile(sch, [row, column], tile.lanes)
-    sch.set_scope(mean, 0, "local")
-    _schedule_product(sch, mixed, tile)
-    return block, task
-
-
-def _schedule_product(sch: Schedule, product: Any, tile: RegisterTile) -> None:
-    """A register tile of a matrix product, its accumulators in registers."""
-    row, column, k = sch.get_loops(product)[-3:]
-    sch.reorder(k, row, column)
-    unroll_tile(sch, [row, column], tile.lanes)
-    start = sch.decompose_reduction(product, k)
-    sch.set_scope(start, 0, "local")
-
-
-def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
-    """The product of keys and queries, a register tile at a time."""
-    tile = kernel.score_tile
-    product, scores, queries = (sch.get_sblock(name) for name in ("product", "scores", "queries"))
-    sch.compute_at(scores, block, preserve_unit_loops=True)
-    sch.compute_at(product, block, preserve_unit_loops=True)
-    n, m, k = sch.get_loops(product)[-3:]
-    row_tile, row = sch.split(n, [None, tile.rows])
-    sch.reorder(row_tile, k, row, m)
-    sch.reverse_compute_at(scores, row_tile, preserve_unit_loops=True)
-    unroll_tile(sch, sch.get_loops(scores), tile.lanes)
-    unroll_tile(sch, [row, m], tile.lanes)
-    start = sch.decompose_reduction(product, k)
-    sch.set_scope(start, 0, "local")
-    sch.compute_at(queries, block, preserve_unit_loops=True)
-
-
-def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> None:
-    """A reduction over the keys: vectors of queries, down the keys."""
-    sch.compute_at(sums, block, preserve_unit_loops=True)
-    m, n = sch.get_loops(sums)[-2:]
-    vector, lane = sch.split(m, [None, lanes])
-    sch.reorder(n, vector, lane)
-    sch.vectorize(lane)
-    sch.unroll(vector)
-    start = sch.decompose_reduction(sums, n)
-    sch.set_scope(start, 0, "local")

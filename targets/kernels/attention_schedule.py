@@ -1,0 +1,83 @@
+"""The schedule of attention.py: tasks, blocks of queries, and register tiles of its two matrix products."""
+
+from typing import Any
+
+from lwc.targets.kernels.attention import Attention
+from lwc.targets.kernels.gemm import unroll_tile
+from lwc.targets.kernels.tiling import RegisterTile, largest_divisor
+from lwc.tvm_api import Schedule
+
+
+def schedule(sch: Schedule, kernel: Attention) -> None:
+    """Tasks, blocks of queries and register tiles for the function that `compute` gave."""
+    block, task = _schedule_result(sch, kernel)
+    lanes = kernel.score_tile.lanes
+    _schedule_sums(sch, sch.get_sblock("total"), block, lanes)
+    weights = sch.get_sblock("weights")
+    sch.compute_at(weights, block, preserve_unit_loops=True)
+    unroll_tile(sch, sch.get_loops(weights), lanes)
+    _schedule_sums(sch, sch.get_sblock("maximum"), block, lanes)
+    _schedule_scores(sch, kernel, block)
+    values = sch.get_sblock("values")
+    sch.compute_at(values, task, preserve_unit_loops=True)
+    unroll_tile(sch, sch.get_loops(values), largest_divisor(kernel.value_heads.size, kernel.value_tile.lanes))
+
+
+def _schedule_result(sch: Schedule, kernel: Attention) -> tuple[Any, Any]:
+    """The product with the values; the loops over a task's blocks, and over the tasks."""
+    tile, columns = kernel.value_tile, kernel.score_tile.columns
+    mixed, mean, result = (sch.get_sblock(name) for name in ("mixed", "mean", "result"))
+    b, h, m, j = sch.get_loops(mean)
+    group, block, row_tile, row = sch.split(m, [None, kernel.blocks, columns // tile.rows, tile.rows])
+    panel, column = sch.split(j, [None, tile.columns])
+    sch.reorder(b, h, group, block, row_tile, panel, row, column)
+    task = sch.fuse(b, h, group)
+    sch.parallel(task)
+    sch.reverse_compute_at(result, panel, preserve_unit_loops=True)
+    *_, m, h, j = sch.get_loops(result)
+    sch.reorder(h, m, j)
+    # The last vectors of a head store some of their channels only.
+    unroll_tile(sch, [m, j], largest_divisor(kernel.value_heads.size, tile.lanes))
+    sch.compute_at(mixed, panel, preserve_unit_loops=True)
+    unroll_tile(sch, [row, column], tile.lanes)
+    sch.set_scope(mean, 0, "local")
+    _schedule_product(sch, mixed, tile)
+    return block, task
+
+
+def _schedule_product(sch: Schedule, product: Any, tile: RegisterTile) -> None:
+    """A register tile of a matrix product, its accumulators in registers."""
+    row, column, k = sch.get_loops(product)[-3:]
+    sch.reorder(k, row, column)
+    unroll_tile(sch, [row, column], tile.lanes)
+    start = sch.decompose_reduction(product, k)
+    sch.set_scope(start, 0, "local")
+
+
+def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
+    """The product of keys and queries, a register tile at a time."""
+    tile = kernel.score_tile
+    product, scores, queries = (sch.get_sblock(name) for name in ("product", "scores", "queries"))
+    sch.compute_at(scores, block, preserve_unit_loops=True)
+    sch.compute_at(product, block, preserve_unit_loops=True)
+    n, m, k = sch.get_loops(product)[-3:]
+    row_tile, row = sch.split(n, [None, tile.rows])
+    sch.reorder(row_tile, k, row, m)
+    sch.reverse_compute_at(scores, row_tile, preserve_unit_loops=True)
+    unroll_tile(sch, sch.get_loops(scores), tile.lanes)
+    unroll_tile(sch, [row, m], tile.lanes)
+    start = sch.decompose_reduction(product, k)
+    sch.set_scope(start, 0, "local")
+    sch.compute_at(queries, block, preserve_unit_loops=True)
+
+
+def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> None:
+    """A reduction over the keys: vectors of queries, down the keys."""
+    sch.compute_at(sums, block, preserve_unit_loops=True)
+    m, n = sch.get_loops(sums)[-2:]
+    vector, lane = sch.split(m, [None, lanes])
+    sch.reorder(n, vector, lane)
+    sch.vectorize(lane)
+    sch.unroll(vector)
+    start = sch.decompose_reduction(sums, n)
+    sch.set_scope(start, 0, "local")
