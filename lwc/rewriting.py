@@ -2,6 +2,8 @@
 
 import shlex
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,11 +84,23 @@ def rewrite(
     def on_failure(found: Disagreement) -> str:
         return "" if reproducer is None else _reproduce(reproducer, traced, options, found)
 
-    verifier = Verifier(traced, on_failure) if options.verify else None
-    if verifier is not None:
-        hooks.append(verifier)
-    program, records = run_pipeline(pipeline, traced, tuple(hooks), options.limit)
+    with _one_thread():
+        verifier = Verifier(traced, on_failure) if options.verify else None
+        if verifier is not None:
+            hooks.append(verifier)
+        program, records = run_pipeline(pipeline, traced, tuple(hooks), options.limit)
     return Rewritten(program, records, {} if verifier is None else verifier.checks, recorder.pruned)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch's operators on one thread: on a busy machine several wait for each other, ten times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _reproduce(path: Path, traced: Program, options: PassOptions, found: Disagreement) -> str:
