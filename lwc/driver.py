@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import lwc.ops  # noqa: F401  registers the operators
+from lwc.errors import UsageError
 from lwc.lower.build import build_kernels
 from lwc.lower.lower import lower
 from lwc.models.evaluate import Accuracy, LabelledImage, evaluate, read_labels, require_classifier
@@ -98,6 +99,7 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
     target = resolve_target(request.target)
     check_cpu(target)
     pipeline = request.passes.pipeline()
+    _check_dump_dir(request)
     if request.output is not None:
         check_destination(request.output)
     images = None if request.evaluate is None else read_labels(request.evaluate)
@@ -148,6 +150,15 @@ def _evaluate(
     with clock.stage("evaluate"):
         original, *pruned = evaluate(modules, model, images, clock.reporter.note)
     return Evaluation(original, next(iter(pruned), None))
+
+
+def _check_dump_dir(request: CompileRequest) -> None:
+    """Raises UsageError where the graphs would lie in the package, which is complete when it appears."""
+    if request.passes.dump_dir is None or request.output is None:
+        return
+    folder, output = request.passes.dump_dir.resolve(), request.output.resolve()
+    if folder.is_relative_to(output):
+        raise UsageError(f"{request.passes.dump_dir}: lies in the package; choose another --dump-dir")
 
 
 def _default_output(model: LoadedModel, target: str) -> Path:

@@ -1,5 +1,6 @@
 """A hook that writes the graph after every pass, numbered: as readable text, and as a drawing for Graphviz."""
 
+import re
 from pathlib import Path
 
 from lwc.errors import BadInputError
@@ -8,13 +9,18 @@ from lwc.graph_view import module_regions, to_dot
 from lwc.pipeline import Hook, Step
 from lwc.trace import Program
 
+_NAME = re.compile(r"\d\d+_[a-z0-9-]+\.(txt|dot)")
+
 
 def dump_to(folder: Path) -> Hook:
     """The hook that writes NN_PASS.txt and NN_PASS.dot into `folder`, and 00_trace before the first pass.
 
-    Raises BadInputError where `folder` cannot be written.
+    Such files of an earlier run go first. Raises BadInputError where `folder` cannot be written.
     """
     _write(folder, {})
+    for path in folder.iterdir():
+        if _NAME.fullmatch(path.name):
+            path.unlink()
 
     def dump(step: Step) -> None:
         if step.position == 1:

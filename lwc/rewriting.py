@@ -1,5 +1,6 @@
 """The passes stage: which passes run, how they are checked, and what is left for the user where one is wrong."""
 
+import itertools
 import shlex
 import warnings
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lwc.dump import dump_to
@@ -39,6 +41,8 @@ class PassOptions:
             raise UsageError(f"pass limit {self.limit}: out of range; give 0 or more")
         if self.prune is not None and not 0 < self.prune < 1:
             raise UsageError(f"prune {self.prune}: out of range; give a number above 0 and below 1")
+        if self.prune is not None and self.limit is not None:
+            raise UsageError("--prune: a pass limit would leave channels half removed; give one of the two")
 
     def pipeline(self) -> Pipeline:
         """The passes in order. Raises UsageError or BadInputError where there are none such."""
@@ -104,14 +108,25 @@ def _one_thread() -> Iterator[None]:
 
 
 def _reproduce(path: Path, traced: Program, options: PassOptions, found: Disagreement) -> str:
-    """Write the traced program as a .pt2 file; the command that repeats the failure with it."""
-    path = path.with_name(f"{path.name}-{found.step.item.name}.pt2")
+    """Write the traced program as a .pt2 file and its inputs as .npy; the command that repeats the failure."""
+    path = _free(path.with_name(f"{path.name}-{found.step.item.name}.pt2"))
+    samples = [path.with_suffix(f".{number}.npy") for number in range(len(traced.inputs))]
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for sample, tensor in zip(samples, traced.inputs, strict=True):
+            np.save(sample, tensor.numpy())
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             torch.export.save(torch.export.export(traced.module, traced.inputs), path)
     except Exception as error:
         return f"no reproducer could be written to {path} ({type(error).__name__}); "
-    words = [] if traced.target is None else ["--target", traced.target.name]
+    words = [word for sample in samples for word in ("--input", str(sample))]
+    words += [] if traced.target is None else ["--target", traced.target.name]
     arguments = " ".join(filter(None, (shlex.join(words), options.arguments())))
     return f"repeat it with `lwc bisect {shlex.quote(str(path))}{' ' * bool(arguments)}{arguments}`; "
+
+
+def _free(path: Path) -> Path:
+    """`path`, or the first of NAME-2, NAME-3 ... where no file is."""
+    names = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(free for free in itertools.chain([path], names) if not free.exists())

@@ -12,6 +12,7 @@ from torch import fx
 
 from lwc.graph import aten, shape_of
 from lwc.ops.view import named_arguments
+from lwc.passes.layout import is_permute
 from lwc.passes.recognize_clamps import constant_last, number
 
 _PRODUCTS = (aten.matmul.default, aten.bmm.default)
@@ -66,10 +67,24 @@ def _one_operator(module: fx.GraphModule, node: fx.Node) -> Attention:
 
 
 def _unscaled(module: fx.GraphModule, found: Attention) -> Attention:
-    """The same with the factors of its queries and keys in its scale."""
-    of_query, query = _factors(module, found.query)
-    of_key, key = _factors(module, found.key)
-    return replace(found, query=query[0], key=key[0], scale=found.scale * of_query * of_key)
+    """The same with the factors of its queries and keys in its scale, also of keys before they were transposed."""
+    of_query, (query, *_) = _factors(module, found.query)
+    of_key, (key, *_) = _factors(module, found.key)
+    channels = found.key_channels
+    if _swaps_channels(key):
+        before, (key, *_) = _factors(module, key.args[0])
+        of_key, channels = of_key * before, -3 - channels
+    return replace(found, query=query, key=key, key_channels=channels, scale=found.scale * of_query * of_key)
+
+
+def _swaps_channels(node: fx.Node) -> bool:
+    """Whether the node swaps its operand's last two axes."""
+    rank = len(shape_of(node))
+    axes: Any = node.args[1:]
+    if node.target is aten.transpose.int:
+        return {axis % rank for axis in axes} == {rank - 2, rank - 1}
+    order = (*range(rank - 2), rank - 1, rank - 2)
+    return rank > 1 and is_permute(node, order)
 
 
 def _summands(node: fx.Node) -> Iterator[tuple[Any, Any]]:
@@ -86,10 +101,16 @@ def _factors(module: fx.GraphModule, node: Any) -> tuple[float, list[Any]]:
     scale, nodes = 1.0, [node]
     while isinstance(node, fx.Node) and node.target in (aten.mul.Tensor, aten.div.Tensor):
         divides = node.target is aten.div.Tensor
-        node, factor = node.args if divides else constant_last(module, *node.args)
+        operand, factor = node.args if divides else constant_last(module, *node.args)
         value = number(module, factor)
-        if not value or not math.isfinite(value):
+        # A factor of more elements than what it scales would repeat it.
+        if not value or not math.isfinite(value) or not _same_shape(operand, node):
             break
+        node = operand
         scale = scale / value if divides else scale * value
         nodes.insert(0, node)
     return scale, nodes
+
+
+def _same_shape(operand: Any, node: fx.Node) -> bool:
+    return shape_of(operand) == shape_of(node)

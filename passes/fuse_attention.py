@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from lwc.graph import aten, shape_of
+from lwc.graph import aten, constant, shape_of
 from lwc.ops import AttentionView
 from lwc.ops.view import named_arguments
 from lwc.passes.attention_heads import HeadSlices, find_heads
@@ -39,7 +39,8 @@ class FuseAttention(Pass[Attention]):
 
     def refuse(self, program: Program, match: Attention) -> str | None:
         """Nothing else may read what is no longer computed, and the operator has to give the same."""
-        return _refuse_operators(match) or _refuse_shapes(match) or _refuse_heads(match)
+        refusal = _refuse_operators(match) or _refuse_shapes(match) or _refuse_heads(match)
+        return refusal or _refuse_mask(program.module, match)
 
     def rewrite(self, program: Program, match: Attention) -> None:
         """See the module's docstring."""
@@ -119,6 +120,8 @@ def _refuse_shapes(match: Attention) -> str | None:
         return "its softmax is not over the keys"
     if (query[:2], query[:3], key[:3]) != (key[:2], result[:3], value[:3]):
         return "its queries, keys and values differ in batch, heads or tokens"
+    if query[3] != key[3]:
+        return "its queries and keys differ in channels"
     if match.bias is not None and shape_of(match.bias)[:-3] not in ((), (1,)):
         return "its bias differs between the images of a batch"
     return None
@@ -129,3 +132,12 @@ def _refuse_heads(match: Attention) -> str | None:
         if part is None:
             return f"its {name} are not regular slices of a token matrix"
     return None
+
+
+def _refuse_mask(module: fx.GraphModule, match: Attention) -> str | None:
+    """PyTorch's one operator gives zeros for a query that sees no key; a softmax of minus infinities is NaN."""
+    if match.inner or match.bias is None:
+        return None
+    mask = constant(module, match.bias)
+    visible = mask is not None and bool(mask.isfinite().any(-1).all())
+    return None if visible else "its mask may hide every key of a query"

@@ -105,8 +105,8 @@ def _why_alone(node: fx.Node, reader: fx.Node) -> str:
         return "the convolution after it is not pointwise"
     if (view.input_layout, view.output_layout) != _NHWC:
         return "the pointwise convolution does not read and write NHWC"
-    if view.x is not node:
-        return "the pointwise convolution adds its result, and reads another image"
+    if node is view.residual:
+        return "the pointwise convolution adds its result"
     return ""
 
 

@@ -71,6 +71,11 @@ def test_the_options_round_trip() -> None:
     assert PassOptions(prune=0.25).arguments() == "--prune 0.25"
 
 
+def test_a_limit_is_refused() -> None:
+    with pytest.raises(UsageError, match="--prune: a pass limit would leave channels half removed"):
+        PassOptions(prune=0.25, limit=3)
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 2.0, float("nan"), float("inf")])
 def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
     with pytest.raises(UsageError, match=r"prune .*: out of range; give a number above 0 and below 1"):

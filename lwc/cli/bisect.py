@@ -1,11 +1,12 @@
 """`lwc bisect`: the first pass, and rewrite of it, that changes what a model gives."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lwc.cli.model_options import model_options, pass_options
-from lwc.cli.options import json_option, target_option
+from lwc.cli.options import NewPath, json_option, target_option
 from lwc.cli.output import emit, emit_json, table
 from lwc.cli.trace_and_rewrite import trace_and_rewrite
 from lwc.cli.units import short_float
@@ -28,14 +29,23 @@ Exit code 5 says that a pass changes the result; the error names it.
 @model_options
 @target_option
 @pass_options
+@click.option(
+    "--input",
+    "inputs",
+    type=NewPath(),
+    multiple=True,
+    help="An image or a .npy file in place of the sample; once for each input of the model.",
+)
 @json_option
-def command(request: ModelRequest, target: str, passes: dict[str, Any], as_json: bool) -> None:
+def command(
+    request: ModelRequest, target: str, passes: dict[str, Any], inputs: tuple[Path, ...], as_json: bool
+) -> None:
     """Find the first pass, and the first rewrite of it, after which MODEL gives something else.
 
     Runs the graph before and after each pass in float64, as `lwc compile` does, and compiles nothing. MODEL is what
     `lwc compile` takes.
     """
-    rewritten = trace_and_rewrite(request, target, passes, verify=True)
+    rewritten = trace_and_rewrite(request, target, passes, verify=True, inputs=inputs)
     if as_json:
         emit_json({"agrees": True, "passes": _documents(rewritten)})
         return

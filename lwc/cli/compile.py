@@ -38,7 +38,7 @@ Examples:
 )
 @click.option(
     "--evaluate",
-    type=click.Path(path_type=Path),
+    type=NewPath(),
     metavar="DIR",
     help="Folder of images with labels.csv (columns file, label): report how often the model is right.",
 )

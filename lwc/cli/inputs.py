@@ -1,4 +1,4 @@
-"""The files that `lwc run` takes, as the arrays that a package takes."""
+"""The files that `lwc run` and `lwc bisect` take, as the arrays that a model takes."""
 
 import math
 import os
@@ -12,23 +12,22 @@ from lwc.cli.units import short_shape
 from lwc.errors import BadInputError
 from lwc.files import one_line, open_regular
 from lwc.models.preprocess import Preprocessing, preprocess_image
-from lwc.package.manifest import Manifest, TensorInfo
+from lwc.package.manifest import TensorInfo
 
 _MAGIC = b"\x93NUMPY"
 
 
-def read_inputs(paths: tuple[Path, ...], manifest: Manifest) -> tuple[NDArray[np.float32], ...]:
-    """One array for each input of the package, in its order.
+def read_inputs(
+    paths: tuple[Path, ...], wanted: tuple[TensorInfo, ...], preprocessing: Preprocessing | None
+) -> tuple[NDArray[np.float32], ...]:
+    """One array for each of the inputs `wanted`, in their order; images become one by `preprocessing`.
 
-    Raises BadInputError for a wrong number of files, and for a file that is not what the package takes.
+    Raises BadInputError for a wrong number of files, and for a file that is not what is wanted.
     """
-    wanted = manifest.inputs
     if len(paths) != len(wanted):
         names = ", ".join(info.name for info in wanted)
         raise BadInputError(f"--input: given {len(paths)} times; give one file each for {names}")
-    return tuple(
-        _read_input(path, info, manifest.preprocessing) for path, info in zip(paths, wanted, strict=True)
-    )
+    return tuple(_read_input(path, info, preprocessing) for path, info in zip(paths, wanted, strict=True))
 
 
 def _read_input(path: Path, info: TensorInfo, preprocessing: Preprocessing | None) -> NDArray[np.float32]:
@@ -45,11 +44,11 @@ def _read_image(path: Path, info: TensorInfo, preprocessing: Preprocessing | Non
     wanted = f"{short_shape(info.shape)} {info.dtype}"
     if preprocessing is None:
         raise BadInputError(
-            f"{path}: is no .npy file, and the package does not say how to read images; {_ask(info)}"
+            f"{path}: is no .npy file, and the model does not say how to read images; {_ask(info)}"
         )
     array = preprocess_image(path, preprocessing)
     if array.shape != info.shape:
-        raise BadInputError(f"{path}: one image is not the package's input of {wanted}; {_ask(info)}")
+        raise BadInputError(f"{path}: one image is not the input of {wanted}; {_ask(info)}")
     return array
 
 

@@ -48,7 +48,7 @@ def command(
     from lwc.package.manifest import read_manifest
 
     manifest = read_manifest(package)
-    results = run_package(package, read_inputs(inputs, manifest), threads)
+    results = run_package(package, read_inputs(inputs, manifest.inputs, manifest.preprocessing), threads)
     if output is not None:
         save_arrays(output, results)
     check_finite(results, manifest)

@@ -3,20 +3,25 @@
 import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lwc.models.request import ModelRequest
 from lwc.targets.resolve import resolve_target
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lwc.models.request import LoadedModel
     from lwc.rewriting import Rewritten
 
 
 def trace_and_rewrite(
-    request: ModelRequest, target: str, passes: dict[str, Any], verify: bool
+    request: ModelRequest, target: str, passes: dict[str, Any], verify: bool, inputs: tuple[Path, ...] = ()
 ) -> "Rewritten":
     """What the passes that `passes` (fields of a PassOptions) asks for did to the model, for `target`.
 
+    `inputs`: files for the model's inputs, in place of its own sample.
     Shows each stage on stderr. Raises what compiling raises up to there.
     """
     machine = resolve_target(target)
@@ -33,7 +38,22 @@ def trace_and_rewrite(
         pipeline = options.pipeline()
         with reporter.stage("load"):
             model = load_model(request, reporter.warn)
+            if inputs:
+                model = replace(model, inputs=_read(inputs, model))
         with reporter.stage("trace"):
             traced = replace(trace(model.module, model.inputs, model.input_names), target=machine)
         with reporter.stage("passes"):
             return rewrite(options, pipeline, traced)
+
+
+def _read(paths: tuple[Path, ...], model: "LoadedModel") -> "tuple[Tensor, ...]":
+    import torch
+
+    from lwc.cli.inputs import read_inputs
+    from lwc.package.manifest import TensorInfo
+
+    wanted = tuple(
+        TensorInfo(name=name, dtype="float32", shape=tuple(x.shape), layout=layout)
+        for name, x, layout in zip(model.input_names, model.inputs, model.input_layouts, strict=True)
+    )
+    return tuple(map(torch.from_numpy, read_inputs(paths, wanted, model.preprocessing)))

@@ -64,6 +64,8 @@ def read_labels(folder: Path) -> tuple[LabelledImage, ...]:
     try:
         if not {"file", "label"} <= set(reader.fieldnames or ()):
             raise BadInputError(f"{path}: the first line names no columns 'file' and 'label'; add it")
+        if len(set(reader.fieldnames or ())) < len(reader.fieldnames or ()):
+            raise BadInputError(f"{path}: the first line names a column twice; rename one")
         for row in reader:
             image = _labelled(folder, row)
             if image.path in images:

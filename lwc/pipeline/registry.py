@@ -79,6 +79,7 @@ DEFAULT = (
     "merge-transposes",
     # The reshapes that the passes on heads and transposes put beside the model's own.
     "remove-identities",
+    # Constants that layouts turned, and biases of attention that were expanded.
     "fold-constants",
     # Late, as it moves layers: before, an addition is one more elementwise operator that transposes sink through.
     "fuse-residual-add",

@@ -96,9 +96,10 @@ def apply_pass(item: Pass[Any], program: Program, limit: int | None = None) -> P
     graph = program.module.graph
     rewritten: list[str] = []
     notes: list[Note] = []
-    # A rewrite that undoes another would go on for ever.
-    for _ in range(len(graph.nodes) + 100):
-        left = None if limit is None else limit - len(rewritten)
+    # A rewrite that undoes another, or makes what it matches, would go on for ever.
+    most = 20 * (len(graph.nodes) + 100)
+    while len(rewritten) < most:
+        left = most - len(rewritten) if limit is None else min(limit, most) - len(rewritten)
         names, refusals, said = _sweep(item, program, left)
         rewritten += names
         notes += said

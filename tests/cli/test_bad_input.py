@@ -53,6 +53,8 @@ COMMAND_LINES = [
     Case("compile mobilenet_v1 --threads 257", 2, "'--threads'.*256"),
     Case("compile mobilenet_v1 --output=", 2, "'--output'.*empty"),
     Case("compile mobilenet_v1 --dump-dir=", 2, "'--dump-dir'.*empty"),
+    Case("compile mobilenet_v1 --evaluate=", 2, "'--evaluate'.*empty"),
+    Case("compile mobilenet_v1 -o pk --dump-dir pk/graphs", 2, "pk/graphs: lies in the package"),
     Case("run {package}", 2, "'--input'"),
     Case("run {package} --input {sample} --top 0", 2, "'--top'"),
     Case("run {package} --input {sample} --threads many", 2, "'--threads'.*many"),

@@ -43,12 +43,17 @@ def test_every_option_reaches_the_driver(lwc: Lwc, requests: list[CompileRequest
     line = (
         "compile mobilenet_v1 --target arm64 -o out --width 0.5 --image-size 96 --output-stride 16"
         " --num-labels 7 --batch 2 --weights random --seed 3 --passes fold-padding --dump-dir dump"
-        " --threads 4 --pass a.py:A --pass b --pass-limit 7 --no-verify-passes --prune 0.25 --evaluate images"
+        " --threads 4 --pass a.py:A --pass b --no-verify-passes --prune 0.25 --evaluate images"
     )
     assert lwc(*line.split()).code == 0
     model = ModelRequest("mobilenet_v1", 0.5, 96, 16, 7, 2, "random", 3)
-    passes = PassOptions("fold-padding", ("a.py:A", "b"), 7, False, Path("dump"), 0.25)
+    passes = PassOptions("fold-padding", ("a.py:A", "b"), None, False, Path("dump"), 0.25)
     assert requests == [CompileRequest(model, "arm64", Path("out"), passes, 4, Path("images"))]
+
+
+def test_a_limit_of_rewrites_reaches_the_driver(lwc: Lwc, requests: list[CompileRequest]) -> None:
+    assert lwc("compile", "mobilenet_v1", "--pass-limit", "7").code == 0
+    assert [request.passes.limit for request in requests] == [7]
 
 
 @pytest.mark.usefixtures("requests")

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lwc.pipeline import DEFAULT
@@ -149,7 +150,23 @@ def test_a_compilation_stops_at_the_wrong_pass_and_leaves_a_reproducer(
     assert (tmp_path / "out-reproducer-clip.pt2").exists()
     again = lwc(*command[1].split())
     assert again.code == 5
-    assert "pass 'clip'" in again.err
+    size = re.compile(r"rewrite \d+ of \d+, at node '\w+', changes the result by \S+")
+    assert size.findall(again.err) == size.findall(done.err) != []
+
+
+def test_a_reproducer_replaces_no_file(lwc: Lwc, clip: str, tmp_path: Path) -> None:
+    mine = tmp_path / "out-reproducer-clip.pt2"
+    mine.write_text("mine")
+    done = lwc("compile", *SMALL, "-o", tmp_path / "out", "--pass", clip)
+    assert "out-reproducer-clip-2.pt2" in done.err
+    assert mine.read_text() == "mine"
+
+
+def test_bisect_takes_an_input(lwc: Lwc, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 9, 9), np.float32))
+    done = lwc("bisect", *SMALL, "--input", tmp_path / "x.npy")
+    assert done.code == 3
+    assert "x.npy: holds 1x3x9x9 float32" in done.err.splitlines()[-1]
 
 
 def test_a_wrong_option_of_a_pass_is_refused_before_the_model_is_loaded(lwc: Lwc, clip: str) -> None:

@@ -163,6 +163,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
         r"line 2: 'a/\.\./\.\./b\.png' is not a path below the folder",
     ),
     "twice": (b"file,label\na.png,1\na.png,2\n", "line 3: 'a.png' is listed twice"),
+    "column twice": (b"file,label,label\na.png,1,2\n", "names a column twice"),
     "open quote": (b'file,label\n"a.png,1\n', "is not a table in CSV"),
     "NUL": (b"file,label\na\0.png,1\n", "line 2: .* is not a path below the folder"),
 }

@@ -46,6 +46,15 @@ def test_an_older_dump_is_overwritten(tmp_path: Path, rng: torch.Generator) -> N
     assert "aten.relu" in (tmp_path / "00_trace.txt").read_text()
 
 
+def test_a_longer_dump_leaves_nothing_behind(tmp_path: Path, rng: torch.Generator) -> None:
+    (tmp_path / "07_fold-padding.dot").write_text("old")
+    (tmp_path / "notes.txt").write_text("mine")
+    program = program_of(Compute(lambda x: x.relu()), (1, 3), rng=rng)
+    run_pipeline(Pipeline.parse("remove-identities"), program, (dump_to(tmp_path),))
+    assert not (tmp_path / "07_fold-padding.dot").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 @pytest.mark.parametrize("place", ["file", "file/dump", "n" * 300, "/proc/dump", "nul\0"])
 def test_a_place_that_cannot_be_written_is_refused_before_the_first_pass(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()

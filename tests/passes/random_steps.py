@@ -61,6 +61,22 @@ def add(writer: Writer) -> None:
     writer.emit(f"{name} {operator} {writer.random.choice(others)}", shape)
 
 
+def skip(writer: Writer) -> None:
+    """A residual around a convolution or a linear layer, and an activation or none after the sum."""
+    name, (n, c, h, w) = writer.pick()
+    form = writer.random.choice(
+        [
+            f"{writer.layer(f'nn.Conv2d({c}, {c}, 3, padding=1)')}({name})",
+            f"{writer.layer(f'nn.Conv2d({c}, {c}, 1, bias=False)')}({name})",
+            f"{writer.layer(f'nn.Conv2d({c}, {c}, 3, padding=1, groups={c})')}({name})",
+            f"{writer.layer(f'nn.Linear({w}, {w})')}({name})",
+            f"{writer.layer(f'nn.Conv2d({c}, {c}, 1)')}(F.hardswish({name}))",
+        ]
+    )
+    total = writer.random.choice([f"{form} + {name}", f"{name} + {form}", f"torch.tanh({name}) + {form}"])
+    writer.emit(writer.random.choice([total, f"F.silu({total})"]), (n, c, h, w), alive=True)
+
+
 def concatenate(writer: Writer) -> None:
     """Two images' channels; not too many."""
     name, (n, c, h, w) = writer.pick()
@@ -101,6 +117,7 @@ STEPS: list[Step] = [
     spell_out,
     spell_out,
     add,
+    skip,
     concatenate,
     pool,
     simplify,

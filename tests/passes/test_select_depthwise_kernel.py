@@ -244,7 +244,14 @@ REFUSED: dict[str, tuple[Callable[..., Any], tuple[nn.Module, ...], str]] = {
             y := x.permute(0, 2, 3, 1), point, NHWC, residual=convolution(y, own, NHWC, 1)
         ),
         (depthwise(), nn.Conv2d(8, 8, 1)),
-        f"{ALONE}the pointwise convolution adds its result, and reads another image",
+        f"{ALONE}the pointwise convolution adds its result",
+    ),
+    "a pointwise one that reads and adds it": (
+        lambda own, point, x: convolution(
+            y := convolution(x.permute(0, 2, 3, 1), own, NHWC, 1), point, NHWC, residual=y
+        ),
+        (depthwise(), nn.Conv2d(8, 8, 1)),
+        f"{ALONE}the pointwise convolution adds its result",
     ),
     "a pointwise one that writes NCHW": (
         lambda own, other, x: convolution(

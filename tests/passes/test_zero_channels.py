@@ -25,7 +25,7 @@ from tests.passes.test_random_graphs import Network
 from tests.programs import Compute, in_float64, operators, program_of, reasons, rewrite, rms, run
 
 BEFORE = "raise-operators,fold-batch-norm,fuse-activation"
-GRAPHS = 10
+GRAPHS = 4
 CONV2D = torch.ops.lwc.conv2d.default
 
 
@@ -227,7 +227,7 @@ def test_random_graphs_lose_what_is_zeroed_and_nothing_else(seed: int) -> None:
     passes = [item.name for item in Pipeline.parse("default").passes]
     before = ",".join(passes[: passes.index("prune-channels")])
     pruned = 0
-    for _ in range(GRAPHS):
+    while pruned < GRAPHS:
         network = Network.of(choose.randrange(2**32))
         print(network.source)
         rng = torch.Generator().manual_seed(network.seed)
@@ -238,4 +238,3 @@ def test_random_graphs_lose_what_is_zeroed_and_nothing_else(seed: int) -> None:
         _, removal = rewrite("raise-operators,prune-channels", program, rng)
         assert set(records[-1].rewritten) <= set(removal.rewritten)
         pruned += records[-1].count
-    assert pruned > 0

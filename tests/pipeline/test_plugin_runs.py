@@ -48,6 +48,14 @@ RUNS: dict[str, tuple[str, str]] = {
         changed(NAME, f"{NAME}; repeat = True").replace(REWRITE, "pass"),
         "does not end: it rewrote",
     ),
+    "makes what it matches": (
+        changed(NAME, f"{NAME}; repeat = True").replace(
+            REWRITE,
+            "match.append(n := program.module.graph.call_function(match.target, match.args));"
+            " match.replace_all_uses_with(n); n.args = (match,)",
+        ),
+        "does not end: it rewrote",
+    ),
     "cannot run": (changed(REWRITE, "match.args = ()"), "left a graph that does not run ("),
     "reads what comes later": (
         changed(REWRITE, "match.args = (list(program.module.graph.nodes)[-2],)"),

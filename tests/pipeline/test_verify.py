@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import fx, nn
+from torch.nn import functional
 
 from lwc.errors import BadInputError, VerificationError
 from lwc.graph import add_constant, aten
@@ -85,6 +86,21 @@ def test_the_error_names_pass_rewrite_node_and_size(program: Program) -> None:
     (disagreement,) = found
     assert (disagreement.application, disagreement.node) == (2, "hardtanh_1")
     assert disagreement.check.error > disagreement.check.limit
+
+
+IDLE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "zero": lambda x: x - x,
+    "empty": lambda x: x[:0],
+    "whole numbers": lambda x: torch.zeros_like(x, dtype=torch.int64),
+}
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_an_output_that_cannot_differ_hides_no_other(name: str, rng: torch.Generator) -> None:
+    program = program_of(lambda x: (functional.hardtanh(x), IDLE[name](x)), (1, 4, 5, 5), rng=rng)
+    with pytest.raises(VerificationError, match="changes the result by"):
+        verified(make(clip_lower), program)
+    assert verified(make(lambda program, node: None), program).checks[1].error == 0
 
 
 def lose_bias(program: Program, node: fx.Node) -> None:
