@@ -15,12 +15,20 @@ def schedule(sch: Schedule, kernel: Attention) -> None:
     _schedule_sums(sch, sch.get_sblock("total"), block, lanes)
     weights = sch.get_sblock("weights")
     sch.compute_at(weights, block, preserve_unit_loops=True)
-    unroll_tile(sch, sch.get_loops(weights), lanes)
+    _unroll_vectors(sch, sch.get_loops(weights)[-1], lanes)
     _schedule_sums(sch, sch.get_sblock("maximum"), block, lanes)
     _schedule_scores(sch, kernel, block)
     values = sch.get_sblock("values")
     sch.compute_at(values, task, preserve_unit_loops=True)
-    unroll_tile(sch, sch.get_loops(values), largest_divisor(kernel.value_heads.size, kernel.value_tile.lanes))
+    lanes = largest_divisor(kernel.value_heads.size, kernel.value_tile.lanes)
+    _unroll_vectors(sch, sch.get_loops(values)[-1], lanes)
+
+
+def _unroll_vectors(sch: Schedule, loop: Any, lanes: int) -> None:
+    """The innermost loop as vectors in a row; the loop over the keys around it stays one."""
+    vector, lane = sch.split(loop, [None, lanes])
+    sch.vectorize(lane)
+    sch.unroll(vector)
 
 
 def _schedule_result(sch: Schedule, kernel: Attention) -> tuple[Any, Any]:
