@@ -11,6 +11,25 @@ aten = torch.ops.aten
 # What keeps every element and its order.
 RESHAPES = (aten.view.default, aten._unsafe_view.default, aten.reshape.default)
 
+# Each element of the result comes from the elements at its own place.
+ELEMENTWISE = (
+    aten.add.Tensor,
+    aten.sub.Tensor,
+    aten.mul.Tensor,
+    aten.relu.default,
+    aten.relu6.default,
+    aten.hardtanh.default,
+    aten.clamp.default,
+    aten.clamp_min.default,
+    aten.clamp_max.default,
+    aten.silu.default,
+    aten.sigmoid.default,
+    aten.hardswish.default,
+    aten.hardsigmoid.default,
+    aten.gelu.default,
+    aten.tanh.default,
+)
+
 
 def calls(graph: fx.Graph, *targets: Any) -> Iterator[fx.Node]:
     """The nodes that call one of `targets`, in order; the graph may change meanwhile."""

@@ -10,29 +10,11 @@ from typing import Any
 import networkx
 from torch import fx
 
-from lwc.graph import RESHAPES, aten, shape_of
+from lwc.graph import ELEMENTWISE, RESHAPES, aten, shape_of
 from lwc.ops.view import named_arguments
 from lwc.passes.channel_layer import Layer, layer_of
 from lwc.trace import Program
 
-# Each element of the result comes from the elements at its own place.
-ELEMENTWISE = (
-    aten.add.Tensor,
-    aten.sub.Tensor,
-    aten.mul.Tensor,
-    aten.relu.default,
-    aten.relu6.default,
-    aten.hardtanh.default,
-    aten.clamp.default,
-    aten.clamp_min.default,
-    aten.clamp_max.default,
-    aten.silu.default,
-    aten.sigmoid.default,
-    aten.hardswish.default,
-    aten.hardsigmoid.default,
-    aten.gelu.default,
-    aten.tanh.default,
-)
 _POOLS = (aten.max_pool2d.default, aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default)
 
 

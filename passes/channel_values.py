@@ -7,9 +7,9 @@ Result:  y[:, c] = act(b[c]) at every place; NaN stands for a channel that varie
 import torch
 from torch import fx
 
-from lwc.graph import aten
+from lwc.graph import ELEMENTWISE, aten
 from lwc.ops.activation import apply_epilogue
-from lwc.passes.channel_groups import ELEMENTWISE, ChannelGroup
+from lwc.passes.channel_groups import ChannelGroup
 from lwc.passes.channel_layer import Layer
 
 _VARIES = float("nan")

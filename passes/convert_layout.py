@@ -39,7 +39,7 @@ class ConvertLayout(Pass[fx.Node]):
             x = permute(graph, view.x, TO_NHWC)
             residual = None if view.residual is None else permute(graph, view.residual, TO_NHWC)
         converted = replace(view, x=x, residual=residual, input_layout="NHWC", output_layout="NHWC")
-        match.args = converted.arguments  # type: ignore[assignment]
+        match.args = converted.arguments
         match.meta["val"] = match.meta["val"].permute(TO_NHWC)
         with graph.inserting_after(match):
             y = permute(graph, match, TO_NCHW)

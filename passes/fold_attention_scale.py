@@ -50,7 +50,7 @@ class FoldAttentionScale(Pass[fx.Node]):
             weight = _scaled(module, linear.weight, rows, view.scale)
             bias = None if linear.bias is None else _scaled(module, linear.bias, rows, view.scale)
         layer.args = replace(linear, weight=weight, bias=bias).arguments
-        match.args = replace(view, scale=1.0).arguments  # type: ignore[assignment]
+        match.args = replace(view, scale=1.0).arguments
 
 
 def _channels(where: Heads, heads: int) -> set[int]:

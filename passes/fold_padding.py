@@ -41,7 +41,7 @@ class FoldPadding(Pass[fx.Node]):
 
     def rewrite(self, program: Program, match: fx.Node) -> None:
         """See the module's docstring."""
-        match.args = _absorb(ConvView.of(match)).arguments  # type: ignore[assignment]
+        match.args = _absorb(ConvView.of(match)).arguments
 
 
 def _absorb(view: ConvView) -> ConvView:

@@ -18,7 +18,7 @@ from lwc.ops import AttentionView
 from lwc.ops.view import named_arguments
 from lwc.passes.attention_heads import HeadSlices, find_heads
 from lwc.passes.attention_pattern import Attention, attention_at
-from lwc.passes.layout import is_permute, permute
+from lwc.passes.layout import is_permute, permute, reshape
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
@@ -49,7 +49,7 @@ class FuseAttention(Pass[Attention]):
         batch, heads, queries, size = shape_of(node)
         with graph.inserting_before(node):
             # One reshape for what lies in the same tokens.
-            tokens = {(part.source, part.shape): _reshape(graph, part.source, part.shape) for part in slices}
+            tokens = {(part.source, part.shape): reshape(graph, part.source, part.shape) for part in slices}
             query, key, value = (tokens[part.source, part.shape] for part in slices)
             query_heads, key_heads, value_heads = (part.where for part in slices)
             bias = _expand(graph, match.bias, (heads, queries, shape_of(match.value)[2]))
@@ -58,7 +58,7 @@ class FuseAttention(Pass[Attention]):
             )
             fused = graph.call_function(torch.ops.lwc.attention.default, view.arguments)
             fused.meta["val"] = node.meta["val"].transpose(1, 2).flatten(2)
-            by_token = _reshape(graph, fused, (batch, queries, heads, size))
+            by_token = reshape(graph, fused, (batch, queries, heads, size))
             by_head = permute(graph, by_token, _SWAPPED)
         for user in list(node.users):
             if _swaps_heads_and_tokens(user):
@@ -73,19 +73,11 @@ def _slices(match: Attention) -> tuple[HeadSlices | None, ...]:
     return find_heads(match.query), find_heads(match.key, match.key_channels), find_heads(match.value)
 
 
-def _reshape(graph: fx.Graph, x: fx.Node, shape: tuple[int, ...]) -> fx.Node:
-    if shape_of(x) == shape:
-        return x
-    y = graph.call_function(aten.reshape.default, (x, list(shape)))
-    y.meta["val"] = x.meta["val"].reshape(shape)
-    return y
-
-
 def _expand(graph: fx.Graph, bias: fx.Node | None, shape: tuple[int, int, int]) -> fx.Node | None:
     """The bias as (heads, queries, keys)."""
     if bias is None:
         return None
-    bias = _reshape(graph, bias, shape_of(bias)[-3:])
+    bias = reshape(graph, bias, shape_of(bias)[-3:])
     return bias if shape_of(bias) == shape else graph.call_function(aten.expand.default, (bias, list(shape)))
 
 

@@ -17,6 +17,7 @@ from lwc.graph import aten, shape_of, through_reshapes
 from lwc.ops import ConvView, LinearView
 from lwc.ops.view import named_arguments
 from lwc.passes.epilogue import what_stands_between
+from lwc.passes.layout import reshape
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
@@ -65,8 +66,7 @@ class FuseResidualAdd(Pass[ResidualAdd]):
         for moved in _chain(match):
             match.node.prepend(moved)
         with graph.inserting_before(layer):
-            if shape_of(residual) != shape_of(layer):
-                residual = graph.call_function(aten.reshape.default, (residual, list(shape_of(layer))))
+            residual = reshape(graph, residual, shape_of(layer))
         layer.args = replace(match.view, residual=residual).arguments
         match.node.replace_all_uses_with(match.result)
         graph.erase_node(match.node)

@@ -1,11 +1,11 @@
 """Transposes between NCHW and NHWC: how to write one, how to recognize one, what to put in its place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import fx
 
-from lwc.graph import aten
+from lwc.graph import aten, shape_of
 
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
@@ -18,6 +18,15 @@ def permute(graph: fx.Graph, x: fx.Node, order: tuple[int, ...]) -> fx.Node:
     """A node that permutes x's axes, at the graph's insertion point."""
     node = graph.call_function(aten.permute.default, (x, list(order)))
     node.meta["val"] = x.meta["val"].permute(order)
+    return node
+
+
+def reshape(graph: fx.Graph, x: fx.Node, shape: Sequence[int]) -> fx.Node:
+    """x in another shape, at the graph's insertion point; x itself where it has that already."""
+    if shape_of(x) == tuple(shape):
+        return x
+    node = graph.call_function(aten.reshape.default, (x, list(shape)))
+    node.meta["val"] = x.meta["val"].reshape(shape)
     return node
 
 

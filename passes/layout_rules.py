@@ -7,29 +7,15 @@ from typing import Any
 
 from torch import fx
 
-from lwc.graph import add_constant, aten, constant, shape_of
+from lwc.graph import ELEMENTWISE, add_constant, aten, constant, shape_of
 from lwc.ops.view import named_arguments
 from lwc.passes.layout import TO_NCHW, TO_NHWC, Rewrite, nhwc_of, replace_by_nhwc_call
 
 _ELEMENTWISE = {
-    aten.add.Tensor,
-    aten.sub.Tensor,
-    aten.mul.Tensor,
+    *ELEMENTWISE,
     aten.div.Tensor,
     aten.maximum.default,
     aten.minimum.default,
-    aten.relu.default,
-    aten.relu6.default,
-    aten.hardtanh.default,
-    aten.clamp.default,
-    aten.clamp_min.default,
-    aten.clamp_max.default,
-    aten.silu.default,
-    aten.sigmoid.default,
-    aten.hardswish.default,
-    aten.hardsigmoid.default,
-    aten.gelu.default,
-    aten.tanh.default,
     aten.leaky_relu.default,
     aten.elu.default,
     aten.mish.default,

@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from lwc.graph import RESHAPES, aten, shape_of
-from lwc.passes.layout import permute
+from lwc.passes.layout import permute, reshape
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
@@ -74,8 +74,8 @@ class MergeTransposes(Pass[Chain]):
         with graph.inserting_before(match.last):
             y = match.source
             if axes.transposes:
-                y = permute(graph, _reshape(graph, y, axes.extents), tuple(axes.order))
-            y = _reshape(graph, y, list(shape_of(match.last)))
+                y = permute(graph, reshape(graph, y, axes.extents), tuple(axes.order))
+            y = reshape(graph, y, list(shape_of(match.last)))
         match.last.replace_all_uses_with(y)
 
 
@@ -85,14 +85,6 @@ def _moves(node: Any) -> bool:
 
 def _ends_chain(node: fx.Node) -> bool:
     return _moves(node) and not (len(node.users) == 1 and _moves(next(iter(node.users))))
-
-
-def _reshape(graph: fx.Graph, x: fx.Node, shape: list[int]) -> fx.Node:
-    if list(shape_of(x)) == shape:
-        return x
-    y = graph.call_function(aten.reshape.default, (x, shape))
-    y.meta["val"] = x.meta["val"].reshape(shape)
-    return y
 
 
 def _element_order(chain: list[fx.Node], shape: tuple[int, ...]) -> torch.Tensor:

@@ -86,7 +86,7 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
             assert match.pointwise is not None
             _join(program.module.graph, match.node, match.pointwise)
         else:
-            match.node.args = replace(ConvView.of(match.node), kernel=chosen).arguments  # type: ignore[assignment]
+            match.node.args = replace(ConvView.of(match.node), kernel=chosen).arguments
         listed = ", ".join(f"{name} {cost / 1000:.0f}" for name, cost in costs.items())
         scope = f"by itself: {match.alone}" if match.pointwise is None else "with the pointwise convolution"
         return f"{chosen}, of {listed} thousand cycles {scope}"
@@ -138,7 +138,7 @@ def _join(graph: fx.Graph, node: fx.Node, pointwise: fx.Node) -> None:
         view.maximum,
     )
     with graph.inserting_before(pointwise):
-        both = graph.call_function(torch.ops.lwc.separable_conv2d.default, joined.arguments)  # type: ignore[arg-type]
+        both = graph.call_function(torch.ops.lwc.separable_conv2d.default, joined.arguments)
     both.meta = dict(pointwise.meta)
     pointwise.replace_all_uses_with(both)
     graph.erase_node(pointwise)

@@ -75,7 +75,7 @@ def _read_image(module: fx.GraphModule, node: fx.Node) -> Rewrite | None:
         return None
 
     def rewrite() -> None:
-        node.args = replace(view, x=image, input_layout="NCHW").arguments  # type: ignore[assignment]
+        node.args = replace(view, x=image, input_layout="NCHW").arguments
 
     return rewrite
 

@@ -1,14 +1,14 @@
 """`lwc::attention`: softmax attention that reads its heads out of token matrices as they lie, with its activation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import torch
 from torch import fx
 
 from lwc.ops.activation import apply_epilogue
-from lwc.ops.view import named_arguments
+from lwc.ops.view import OperatorView
 
 
 class Heads(NamedTuple):
@@ -76,7 +76,7 @@ def _attention_shape(
 
 
 @dataclass(frozen=True)
-class AttentionView:
+class AttentionView(OperatorView):
     """The operands of a node that calls `lwc::attention`, by name."""
 
     query: fx.Node
@@ -93,14 +93,8 @@ class AttentionView:
     maximum: float | None = None
 
     @classmethod
-    def of(cls, node: fx.Node) -> "AttentionView":
+    def of(cls, node: fx.Node) -> Self:
         """The view of `node`."""
-        values = named_arguments(node)
-        for name in ("query_heads", "key_heads", "value_heads"):
-            values[name] = Heads(*values[name])
-        return cls(**values)
-
-    @property
-    def arguments(self) -> tuple[object, ...]:
-        """The positional arguments that make a node of this view."""
-        return tuple(list(value) if isinstance(value, Heads) else value for value in self.__dict__.values())
+        view = super().of(node)
+        query, key, value = (Heads(*where) for where in (view.query_heads, view.key_heads, view.value_heads))
+        return replace(view, query_heads=query, key_heads=key, value_heads=value)

@@ -8,7 +8,7 @@ from torch import fx
 from torch.nn import functional
 
 from lwc.ops.activation import apply_epilogue
-from lwc.ops.view import named_arguments
+from lwc.ops.view import OperatorView
 
 _TO_NCHW = (0, 3, 1, 2)
 _TO_NHWC = (0, 2, 3, 1)
@@ -75,7 +75,7 @@ def _conv2d_shape(
 
 
 @dataclass(frozen=True)
-class ConvView:
+class ConvView(OperatorView):
     """The operands of a node that calls `lwc::conv2d`, by name."""
 
     x: fx.Node
@@ -92,16 +92,3 @@ class ConvView:
     input_layout: str
     output_layout: str
     kernel: str = "auto"
-
-    @classmethod
-    def of(cls, node: fx.Node) -> "ConvView":
-        """The view of `node`."""
-        values = named_arguments(node)
-        for name in ("stride", "padding", "dilation"):
-            values[name] = tuple(values[name])
-        return cls(**values)
-
-    @property
-    def arguments(self) -> tuple[object, ...]:
-        """The positional arguments that make a node of this view."""
-        return tuple(list(value) if isinstance(value, tuple) else value for value in self.__dict__.values())

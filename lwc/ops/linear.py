@@ -7,7 +7,7 @@ from torch import fx
 from torch.nn import functional
 
 from lwc.ops.activation import apply_epilogue
-from lwc.ops.view import named_arguments
+from lwc.ops.view import OperatorView
 
 
 @torch.library.custom_op("lwc::linear", mutates_args=())
@@ -44,7 +44,7 @@ def _linear_shape(
 
 
 @dataclass(frozen=True)
-class LinearView:
+class LinearView(OperatorView):
     """The operands of a node that calls `lwc::linear`, by name."""
 
     x: fx.Node
@@ -54,13 +54,3 @@ class LinearView:
     activation: str
     minimum: float | None
     maximum: float | None
-
-    @classmethod
-    def of(cls, node: fx.Node) -> "LinearView":
-        """The view of `node`."""
-        return cls(**named_arguments(node))
-
-    @property
-    def arguments(self) -> tuple[object, ...]:
-        """The positional arguments that make a node of this view."""
-        return tuple(self.__dict__.values())

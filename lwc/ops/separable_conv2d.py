@@ -7,7 +7,7 @@ import torch
 from torch import fx
 
 from lwc.ops.conv2d import conv2d
-from lwc.ops.view import named_arguments
+from lwc.ops.view import OperatorView
 
 _NHWC = ("NHWC", "NHWC")
 
@@ -63,15 +63,13 @@ def _separable_conv2d_shape(
     minimum: float | None,
     maximum: float | None,
 ) -> torch.Tensor:
-    batch, height, width, _ = x.shape
-    top, bottom, left, right = padding
-    rows = (height + top + bottom - dilation[0] * (window_weight.shape[2] - 1) - 1) // stride[0] + 1
-    columns = (width + left + right - dilation[1] * (window_weight.shape[3] - 1) - 1) // stride[1] + 1
-    return x.new_empty((batch, rows, columns, weight.shape[0]))
+    groups, plain = window_weight.shape[0], ("identity", None, None)
+    y = conv2d(x, window_weight, None, None, stride, padding, dilation, groups, *plain, *_NHWC)
+    return x.new_empty((*y.shape[:3], weight.shape[0]))
 
 
 @dataclass(frozen=True)
-class SeparableView:
+class SeparableView(OperatorView):
     """The operands of a node that calls `lwc::separable_conv2d`, by name."""
 
     x: fx.Node
@@ -89,16 +87,3 @@ class SeparableView:
     activation: str
     minimum: float | None
     maximum: float | None
-
-    @classmethod
-    def of(cls, node: fx.Node) -> "SeparableView":
-        """The view of `node`."""
-        values = named_arguments(node)
-        for name in ("stride", "padding", "dilation"):
-            values[name] = tuple(values[name])
-        return cls(**values)
-
-    @property
-    def arguments(self) -> tuple[object, ...]:
-        """The positional arguments that make a node of this view."""
-        return tuple(list(value) if isinstance(value, tuple) else value for value in self.__dict__.values())
