@@ -41,6 +41,9 @@ def conv2d(
     image = x if input_layout == "NCHW" else x.permute(_TO_NCHW)
     top, bottom, left, right = padding
     image = functional.pad(image, (left, right, top, bottom))
+    if image.shape[1] == 1:
+        # oneDNN reads past a one-channel batch whose strides look like NHWC (seen in PyTorch 2.13).
+        image = image[:, 0].unsqueeze(1)
     y = functional.conv2d(image, weight, bias, tuple(stride), 0, tuple(dilation), groups)
     y = y if output_layout == "NCHW" else y.permute(_TO_NHWC)
     return apply_epilogue(y, residual, activation, minimum, maximum).clone(

@@ -50,6 +50,16 @@ def test_convolution(name: str, layouts: tuple[str, str], rng: torch.Generator) 
     assert torch.equal(got if layouts[1] == "NCHW" else got.permute(0, 3, 1, 2), want)
 
 
+@pytest.mark.parametrize("width", range(1, 6))
+def test_a_single_channel_in_float32(width: int, rng: torch.Generator) -> None:
+    """oneDNN reads past such an input where it takes its strides for NHWC."""
+    x, weight = torch.randn(2, 5, width, 1, generator=rng), torch.randn(1, 1, 3, 5, generator=rng)
+    geometry: list[Any] = [[1, 2], [0, 0, 2, 2], [1, 1], 1, "identity", None, None, "NHWC", "NHWC"]
+    got = conv2d(x, weight, None, None, *geometry)
+    want = conv2d(x.double(), weight.double(), None, None, *geometry)
+    assert torch.allclose(got.double(), want, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("layouts", [("NCHW", "NHWC"), ("NHWC", "NCHW")])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution_is_registered_soundly(name: str, layouts: tuple[str, str], rng: torch.Generator) -> None:
