@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from lwc.pipeline.guard import blame, is_plugin
 from lwc.pipeline.pipeline import Pipeline
 from lwc.pipeline.rewrite import Pass
+from lwc.pipeline.shapes import Shapes
 from lwc.trace import Program
 
 
@@ -74,11 +73,12 @@ def run_pipeline(
     """
     program = replace(program, module=deepcopy(program.module))
     records: list[PassRecord] = []
-    refresh(program)
+    shapes = Shapes()
+    refresh(program, shapes)
     for position, item in enumerate(pipeline.passes, start=1):
         before = snapshot(program) if hooks else program
         left = None if limit is None else limit - sum(record.count for record in records)
-        records.append(apply_pass(item, program, left))
+        records.append(apply_pass(item, program, shapes, left))
         for hook in hooks:
             hook(Step(position, item, before, program, records[-1]))
     return program, tuple(records)
@@ -90,7 +90,7 @@ def snapshot(program: Program) -> Program:
     return replace(program, module=module)
 
 
-def apply_pass(item: Pass[Any], program: Program, limit: int | None = None) -> PassRecord:
+def apply_pass(item: Pass[Any], program: Program, shapes: Shapes, limit: int | None = None) -> PassRecord:
     """Rewrite `program` in place, at most `limit` times."""
     start = time.perf_counter()
     graph = program.module.graph
@@ -111,7 +111,7 @@ def apply_pass(item: Pass[Any], program: Program, limit: int | None = None) -> P
     # A plug-in may change what it only looks at.
     if rewritten or is_plugin(item):
         try:
-            refresh(program)
+            refresh(program, shapes)
         except (Exception, SystemExit) as error:
             raise blame(item, "left a graph that does not run", error) from error
     return PassRecord(item.name, tuple(rewritten), refusals, time.perf_counter() - start, tuple(notes))
@@ -151,8 +151,8 @@ def _sentence(method: str, text: Any) -> str:
     return text
 
 
-def refresh(program: Program) -> None:
-    """Remove dead nodes and unused parameters, check the graph, and compute every node's shape anew."""
+def refresh(program: Program, shapes: Shapes) -> None:
+    """Remove dead nodes and unused parameters, check the graph, and bring every node's shape up to date."""
     module = program.module
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
@@ -161,9 +161,7 @@ def refresh(program: Program) -> None:
     if len(module.graph.find_nodes(op="output")) != 1:
         raise ValueError("it has no output")
     module.recompile()
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with torch.no_grad():
-        FakeTensorProp(module, mode).propagate(*program.inputs)
+    shapes.propagate(program)
 
 
 def _drop_unused_tensors(module: torch.fx.GraphModule) -> None:

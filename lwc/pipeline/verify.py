@@ -20,6 +20,7 @@ from lwc.oracle import ALLOWANCE, FACTOR, in_float64
 from lwc.pipeline.differ import first_difference
 from lwc.pipeline.guard import blame, described, is_plugin
 from lwc.pipeline.run import Step, apply_pass, snapshot
+from lwc.pipeline.shapes import Shapes
 from lwc.pipeline.signature import require_signature
 from lwc.trace import Program
 
@@ -125,7 +126,7 @@ class Verifier:
 def _part(step: Step, limit: int) -> Program:
     """The program after the first `limit` rewrites of a step."""
     program = replace(step.before, module=snapshot(step.before).module)
-    apply_pass(step.item, program, limit)
+    apply_pass(step.item, program, Shapes(), limit)
     return program
 
 

@@ -1,6 +1,6 @@
 """The default pipeline on random networks: the same numbers, and nothing left to do after a few runs.
 
-LWC_TEST_GRAPHS=2000 python -m pytest tests/passes/test_random_graphs.py tries more of them.
+LWC_TEST_GRAPHS=20000 python -m pytest tests/passes/test_random_graphs.py tries more of them.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.passes.random_graphs import Shape, Writer
 from tests.passes.random_steps import STEPS
 from tests.programs import assert_same_meaning, random_inputs, randomize
 
-GRAPHS = int(os.environ.get("LWC_TEST_GRAPHS") or 400)
+GRAPHS = int(os.environ.get("LWC_TEST_GRAPHS") or 2000)
 SHARES = 4
 # Traced as one program, for time: torch.export takes longer to start than to trace a small network.
 TOGETHER = 20
