@@ -10,7 +10,6 @@ from lwc.cli.options import NewPath
 from lwc.models.request import ModelRequest
 
 _MODEL = (
-    click.argument("model"),
     click.option("--width", type=float, metavar="FACTOR", help="Depth multiplier of a MobileNet."),
     click.option("--image-size", type=int, metavar="N", help="Height and width of the input, in pixels."),
     click.option(
@@ -66,14 +65,29 @@ Command = Callable[..., Any]
 
 def model_options(command: Command) -> Command:
     """Adds MODEL and its options; `command` gets them as `request: ModelRequest`."""
-    fields = ("model", "width", "image_size", "output_stride", "num_labels", "batch", "weights", "seed")
 
     @functools.wraps(command)
-    def call(**values: Any) -> Any:
-        request = ModelRequest(**{name: values.pop(name) for name in fields})
-        return command(request=request, **values)
+    def call(model: str, **values: Any) -> Any:
+        return command(request=ModelRequest(model, **_taken(values)), **values)
 
-    return _with(_MODEL, call)
+    return _with((click.argument("model"), *_MODEL), call)
+
+
+def several_models_options(command: Command) -> Command:
+    """Adds MODEL... and the options of them all; `command` gets them as `requests`, a tuple of ModelRequest."""
+
+    @functools.wraps(command)
+    def call(models: tuple[str, ...], **values: Any) -> Any:
+        fields = _taken(values)
+        return command(requests=tuple(ModelRequest(model, **fields) for model in models), **values)
+
+    return _with((click.argument("models", metavar="MODEL...", nargs=-1, required=True), *_MODEL), call)
+
+
+def _taken(values: dict[str, Any]) -> dict[str, Any]:
+    """Takes the fields of a ModelRequest out of `values`."""
+    fields = ("width", "image_size", "output_stride", "num_labels", "batch", "weights", "seed")
+    return {name: values.pop(name) for name in fields}
 
 
 def pass_options(command: Command) -> Command:

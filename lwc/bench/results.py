@@ -1,0 +1,80 @@
+"""What a contest says: medians, errors, and the ratio to the best of the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lwc.bench.contest import Entrant
+from lwc.bench.engines import LWC
+from lwc.bench.task import Array
+
+# Of the outputs' RMS. An engine beyond it computes something else, or in less than float32.
+MAX_ERROR = 1e-4
+
+
+@dataclass(frozen=True)
+class Result:
+    """One engine on one model: latency in milliseconds.
+
+    error: RMS distance of its outputs from PyTorch's in float64, as a part of their RMS.
+    ratio: how lwc's latency compares to it: the median over the rounds of the ratio of the rounds' medians.
+    failure: why there are no figures, or why they do not count.
+    """
+
+    engine: str
+    version: str
+    median: float | None = None
+    p90: float | None = None
+    minimum: float | None = None
+    error: float | None = None
+    ratio: float | None = None
+    failure: str | None = None
+
+
+def summarize(entrants: Sequence[Entrant], reference: Sequence[Array]) -> list[Result]:
+    """The result of each engine, in the same order. `reference`: the outputs in float64."""
+    ours = next(
+        (_medians(entrant) for entrant in entrants if entrant.name == LWC and _complete(entrant)), None
+    )
+    return [_summarize(entrant, reference, ours) for entrant in entrants]
+
+
+def best_peer(results: Sequence[Result]) -> Result | None:
+    """The fastest engine besides lwc that gives the right outputs."""
+    peers = [result for result in results if result.engine != LWC and result.failure is None]
+    return min(peers, key=lambda result: result.median or np.inf, default=None)
+
+
+def _summarize(entrant: Entrant, reference: Sequence[Array], ours: Array | None) -> Result:
+    if not _complete(entrant):
+        return Result(entrant.name, entrant.version, failure=entrant.failure)
+    times = np.concatenate(entrant.rounds)
+    error = relative_error(entrant.outputs, reference)
+    return Result(
+        entrant.name,
+        entrant.version,
+        float(np.median(times)),
+        float(np.percentile(times, 90)),
+        float(times.min()),
+        error,
+        None if ours is None else float(np.median(ours / _medians(entrant))),
+        None if error <= MAX_ERROR else "its outputs are not the model's",
+    )
+
+
+def _complete(entrant: Entrant) -> bool:
+    return entrant.failure is None and bool(entrant.rounds)
+
+
+def _medians(entrant: Entrant) -> Array:
+    return np.array([np.median(times) for times in entrant.rounds])
+
+
+def relative_error(outputs: Sequence[Array], reference: Sequence[Array]) -> float:
+    """RMS of the difference over RMS of the reference; infinite where number, shape or values cannot be compared."""
+    if [array.shape for array in outputs] != [array.shape for array in reference]:
+        return float("inf")
+    got, want = (np.concatenate([array.ravel() for array in arrays]) for arrays in (outputs, reference))
+    error = float(np.sqrt(np.mean((got - want) ** 2) / np.mean(want**2)))
+    return error if np.isfinite(error) else float("inf")
