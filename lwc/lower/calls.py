@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.errors import UnsupportedError
+from lwc.lower.layer import layer_of
 from lwc.tvm_api import TensorConstant, relax, tvm
 
 
@@ -21,11 +22,12 @@ class View:
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the TensorIR function `function`: it reads `reads` and writes `writes`."""
+    """A call of the TensorIR function `function`: it reads `reads` and writes `writes`, for the model's `layer`."""
 
     function: str
     reads: tuple[View, ...]
     writes: tuple[View, ...]
+    layer: str = ""
 
 
 @dataclass
@@ -57,6 +59,7 @@ class _Walk:
         self.result = CallList()
         self._values: dict[Any, Any] = {}
         self._constants: dict[Any, View] = {}
+        self._layer = ""
         main = module["main"]
         for parameter in main.params:
             view = self._new_view(parameter.ty)
@@ -64,6 +67,7 @@ class _Walk:
             self.result.inputs.append(view)
         for block in main.body.blocks:
             for binding in block.bindings:
+                self._layer = layer_of(binding.var)
                 self._values[binding.var] = self._value(binding.value)
         outputs = self._value(main.body.body)
         self.result.outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
@@ -112,5 +116,5 @@ class _Walk:
         several = isinstance(infos, relax.TupleType)
         writes = tuple(self._new_view(info) for info in (infos.fields if several else [infos]))
         reads = tuple(self._value(argument) for argument in call.args[1].fields)
-        self.result.calls.append(Call(call.args[0].name_hint, reads, writes))
+        self.result.calls.append(Call(call.args[0].name_hint, reads, writes, self._layer))
         return writes if several else writes[0]

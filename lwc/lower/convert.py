@@ -9,7 +9,7 @@ from torch import fx
 
 from lwc.lower.convert_attention import convert_attention
 from lwc.lower.convert_separable import convert_separable
-from lwc.lower.emitter import Array, Emitter, shape
+from lwc.lower.emitter import Array, Emitter, reshape, shape
 from lwc.lower.kernel import KernelTable
 from lwc.ops import ConvView, LinearView
 from lwc.targets.kernels import conv2d, depthwise, gemm, matmul
@@ -20,12 +20,18 @@ from lwc.tvm_api import relax
 Converter = Callable[[fx.Node, Any], Any]
 
 
-def converters(constants: dict[str, torch.Tensor], kernels: KernelTable) -> dict[str, Converter]:
-    """The converters of what our templates compute; `constants` holds the tensors behind the graph's placeholders."""
-    emitter = Emitter(constants, kernels)
+def converters(
+    constants: dict[str, torch.Tensor], kernels: KernelTable, layers: dict[str, str]
+) -> dict[str, Converter]:
+    """The converters of what our templates compute.
+
+    `constants` holds the tensors behind the graph's placeholders, `layers` the layers of nodes, by the nodes' names.
+    """
 
     def bound(convert: Callable[[Emitter, fx.Node, Any], Any]) -> Converter:
-        return lambda node, importer: convert(emitter, node, importer)
+        return lambda node, importer: convert(
+            Emitter(constants, kernels, layers.get(node.name, "")), node, importer
+        )
 
     # TVM's importer tells operators apart by these names alone, without the namespace.
     return {
@@ -35,7 +41,9 @@ def converters(constants: dict[str, torch.Tensor], kernels: KernelTable) -> dict
         "attention.default": bound(convert_attention),
         "matmul.default": bound(_matmul),
         "bmm.default": bound(_matmul),
-        "_unsafe_view.default": _view,
+        "reshape.default": _reshape,
+        "view.default": _reshape,
+        "_unsafe_view.default": _reshape,
     }
 
 
@@ -87,12 +95,12 @@ def _gemm(
     leading, (columns, inner) = shape(x)[:-1], weight.shape
     rows = int(np.prod(leading))
     kernel = gemm.plan(rows, inner, columns, epilogue, emitter.target)
-    x = builder.emit(relax.op.reshape(x, (rows, inner)))
+    x = reshape(builder, x, (rows, inner))
     if residual is not None:
-        residual = builder.emit(relax.op.reshape(residual, (rows, columns)))
+        residual = reshape(builder, residual, (rows, columns))
     operands = (x, gemm.pack(kernel, weight))
     y = emitter.call_in_columns(builder, kernel, gemm.compute, operands, bias, residual)
-    return builder.emit(relax.op.reshape(y, (*leading, columns)))
+    return reshape(builder, y, (*leading, columns))
 
 
 def _matmul(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
@@ -103,14 +111,15 @@ def _matmul(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
         return builder.emit(relax.op.matmul(left, right))
     batch = int(np.prod(a[:-2]))
     kernel = matmul.plan(batch, a[-2], a[-1], b[-1], emitter.target)
-    left = builder.emit(relax.op.reshape(left, (batch, *a[-2:])))
-    right = builder.emit(relax.op.reshape(right, (batch, *b[-2:])))
+    left = reshape(builder, left, (batch, *a[-2:]))
+    right = reshape(builder, right, (batch, *b[-2:]))
     y = emitter.call(builder, kernel, matmul.compute, left, right)
-    return builder.emit(relax.op.reshape(y, (*a[:-1], b[-1])))
+    return reshape(builder, y, (*a[:-1], b[-1]))
 
 
-def _view(node: fx.Node, importer: Any) -> Any:
-    return importer.block_builder.emit(relax.op.reshape(importer.env[node.args[0]], node.args[1]))
+def _reshape(node: fx.Node, importer: Any) -> Any:
+    extents = tuple(int(extent) for extent in node.meta["val"].shape)
+    return reshape(importer.block_builder, importer.env[node.args[0]], extents)
 
 
 def _if_own(key: str, convert: Converter) -> Converter:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import fx
 
-from lwc.lower.emitter import Emitter, shape
+from lwc.lower.emitter import Emitter, reshape, shape
 from lwc.ops import AttentionView
 from lwc.targets.kernels import attention
 from lwc.targets.kernels.epilogue import Epilogue
@@ -26,7 +26,7 @@ def convert_attention(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     if view.bias is not None:
         operands.append(_bias(emitter, kernel, view.bias, importer))
     y = emitter.call(builder, kernel, attention.compute, *operands)
-    return builder.emit(relax.op.reshape(y, (batch, queries, view.heads * view.value_heads.size)))
+    return reshape(builder, y, (batch, queries, view.heads * view.value_heads.size))
 
 
 def _bias(emitter: Emitter, kernel: attention.Attention, bias: fx.Node, importer: Any) -> Any:

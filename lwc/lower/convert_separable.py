@@ -4,12 +4,11 @@ from typing import Any
 
 from torch import fx
 
-from lwc.lower.emitter import Emitter, shape
+from lwc.lower.emitter import Emitter, reshape, shape
 from lwc.ops import SeparableView
 from lwc.targets.kernels import depthwise, gemm, separable
 from lwc.targets.kernels.conv2d import Window
 from lwc.targets.kernels.epilogue import Epilogue
-from lwc.tvm_api import relax
 
 
 def convert_separable(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
@@ -28,7 +27,7 @@ def convert_separable(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     residual = None
     if view.residual is not None:
         flat = (kernel.batch * kernel.output_size[0] * kernel.output_size[1], outputs)
-        residual = builder.emit(relax.op.reshape(importer.env[view.residual], flat))
+        residual = reshape(builder, importer.env[view.residual], flat)
     operands = (
         x,
         depthwise.pack(window_weight),
@@ -37,4 +36,4 @@ def convert_separable(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     )
     bias = emitter.bias(view.bias, outputs)
     y = emitter.call_in_columns(builder, kernel, separable.compute, operands, bias, residual)
-    return builder.emit(relax.op.reshape(y, extents))
+    return reshape(builder, y, extents)

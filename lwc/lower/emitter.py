@@ -11,6 +11,7 @@ from torch import fx
 
 from lwc.errors import UnsupportedError
 from lwc.lower.kernel import ATTRIBUTE, KernelTable
+from lwc.lower.layer import variable_name
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.targets.target import Target
 from lwc.tvm_api import relax, te
@@ -23,10 +24,11 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Emitter:
-    """Emits calls of kernels; `constants` holds the tensors behind the graph's placeholders."""
+    """Emits calls of kernels for `layer`; `constants` holds the tensors behind the graph's placeholders."""
 
     constants: dict[str, torch.Tensor]
     kernels: KernelTable
+    layer: str = ""
 
     @property
     def target(self) -> Target:
@@ -49,12 +51,13 @@ class Emitter:
         """`compute(kernel, *operands)`, None left out, as one function that TVM does not fuse with others."""
         given = [operand for operand in operands if operand is not None]
         values = [relax.const(v) if isinstance(v, np.ndarray) else v for v in given]
-        return builder.emit_te(
+        call = builder.call_te(
             lambda *tensors: compute(kernel, *tensors),
             *values,
             primfunc_name_hint=f"lwc_{type(kernel).__name__.lower()}",
             primfunc_attrs={ATTRIBUTE: self.kernels.index(kernel), "op_pattern": _OPAQUE},
         )
+        return builder.emit(call, variable_name(self.layer))
 
     def call_in_columns(
         self,
@@ -85,6 +88,17 @@ class Emitter:
 def shape(value: Any) -> tuple[int, ...]:
     """The shape of a Relax expression."""
     return tuple(int(extent) for extent in value.ty.shape)
+
+
+def reshape(builder: Any, value: Any, extents: tuple[int, ...]) -> Any:
+    """`value` with the shape `extents`; of a reshaped tensor, at once from what that was made from.
+
+    TVM fuses two reshapes in a row into a copy.
+    """
+    origin = builder.lookup_binding(value) if isinstance(value, relax.Var) else None
+    if isinstance(origin, relax.Call) and getattr(origin.op, "name", "") == "relax.reshape":
+        value = origin.args[0]
+    return value if shape(value) == extents else builder.emit(relax.op.reshape(value, extents))
 
 
 def first_columns(builder: Any, value: Any, columns: int) -> Any:

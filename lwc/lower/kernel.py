@@ -42,6 +42,11 @@ class KernelTable:
             self.kernels.append(kernel)
         return self.kernels.index(kernel)
 
+    def macs(self, function: tirx.PrimFunc) -> int:
+        """The multiply-accumulates of a call of `function`; 0 where it is no template's."""
+        attributes = function.attrs or {}
+        return int(self.kernels[int(attributes[ATTRIBUTE])].macs) if ATTRIBUTE in attributes else 0
+
     def schedule(self, function: tirx.PrimFunc) -> tirx.PrimFunc:
         """`function` scheduled by the template that its attribute names, or as a plain one."""
         sch = Schedule(tvm.IRModule({"main": function}))

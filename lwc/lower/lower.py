@@ -30,7 +30,8 @@ def lower(program: Program, target: Target) -> LoweredProgram:
     _copy_outputs(calls, functions)
     used = {call.function for call in calls.calls}
     scheduled = {name: kernels.schedule(functions[name]) for name in sorted(used)}
-    return _assemble(calls, scheduled)
+    macs = {name: kernels.macs(functions[name]) for name in used}
+    return _assemble(calls, scheduled, macs)
 
 
 def _copy_outputs(calls: CallList, functions: dict[str, tirx.PrimFunc]) -> None:
@@ -54,7 +55,7 @@ def _copy_function(view: View) -> tirx.PrimFunc:
     return te.create_prim_func([source, te.compute(view.shape, lambda *i: source(*i), name="copy")])
 
 
-def _assemble(calls: CallList, kernels: dict[str, tirx.PrimFunc]) -> LoweredProgram:
+def _assemble(calls: CallList, kernels: dict[str, tirx.PrimFunc], macs: dict[str, int]) -> LoweredProgram:
     places = {view.storage: (Space.INPUT, i) for i, view in enumerate(calls.inputs)}
     places |= {view.storage: (Space.OUTPUT, i) for i, view in enumerate(calls.outputs)}
     weights = _place_weights(calls, places)
@@ -75,7 +76,12 @@ def _assemble(calls: CallList, kernels: dict[str, tirx.PrimFunc]) -> LoweredProg
 
     inputs, outputs = tuple(map(index, calls.inputs)), tuple(map(index, calls.outputs))
     kernel_calls = tuple(
-        KernelCall(f"__tvm_ffi_{call.function}", tuple(map(index, (*call.reads, *call.writes))))
+        KernelCall(
+            f"__tvm_ffi_{call.function}",
+            tuple(map(index, (*call.reads, *call.writes))),
+            call.layer,
+            macs[call.function],
+        )
         for call in calls.calls
     )
     thread_bytes = max(map(borrowed_bytes, kernels.values()), default=0)

@@ -1,8 +1,11 @@
 """What lowering hands to packaging: kernels, static buffers, the calls in order."""
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+
+import numpy as np
 
 
 class Space(IntEnum):
@@ -27,13 +30,23 @@ class Buffer:
     shape: tuple[int, ...]
     dtype: str
 
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
 
 @dataclass(frozen=True)
 class KernelCall:
-    """A call of the kernel `symbol` on buffers, given by their index; outputs come last."""
+    """A call of the kernel `symbol` on buffers, given by their index; outputs come last.
+
+    `layer`: the model's own name of what it computes, empty where that is not known; `macs`: multiply-accumulates.
+    """
 
     symbol: str
     arguments: tuple[int, ...]
+    layer: str = ""
+    macs: int = 0
 
 
 @dataclass(frozen=True)

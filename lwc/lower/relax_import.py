@@ -12,6 +12,7 @@ from lwc.errors import LwcError, UnsupportedError
 from lwc.files import one_line
 from lwc.lower.convert import Converter, converters
 from lwc.lower.kernel import KernelTable
+from lwc.lower.layer import layer_name
 from lwc.ops.view import named_arguments
 from lwc.targets.target import Target
 from lwc.trace import Program
@@ -48,7 +49,7 @@ def import_program(program: Program, target: Target) -> tuple[tvm.IRModule, Kern
     exported = _export(program)
     constants = _constants(exported)
     kernels = KernelTable(target)
-    own = converters(constants, kernels)
+    own = converters(constants, kernels, _layers(program, exported))
     _check_operators(exported.graph_module.graph, set(own))
     module = from_exported_program(
         exported,
@@ -138,6 +139,19 @@ def _source(node: fx.Node) -> str:
     lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
     places = [line for line in lines if line.startswith("File ")]
     return places[-1].removeprefix("File ") if places else f"node {node.name}"
+
+
+def _layers(program: Program, exported: torch.export.ExportedProgram) -> dict[str, str]:
+    """The layer of each node of `exported` that calls an operator of lwc: exporting keeps these in their order."""
+    ours, theirs = (_own_calls(graph) for graph in (program.module.graph, exported.graph_module.graph))
+    if [node.target for node in ours] != [node.target for node in theirs]:
+        return {}
+    return {after.name: layer_name(before) for before, after in zip(ours, theirs, strict=True)}
+
+
+def _own_calls(graph: fx.Graph) -> list[fx.Node]:
+    calls = [node for node in graph.nodes if node.op == "call_function"]
+    return [node for node in calls if getattr(node.target, "namespace", "") == "lwc"]
 
 
 def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lwc.lower.program import KernelCall, LoweredProgram
 from lwc.models.count import count
 from lwc.package import emit
 from lwc.package.manifest import (
     MANIFEST_NAME,
     PROGRAM_NAME,
+    CallEntry,
     Manifest,
     PassEntry,
     Verification,
@@ -53,6 +55,7 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
         target=parts.target,
         tools=_tools(parts.toolchain),
         passes=tuple(map(_pass_entry, parts.rewritten.records)),
+        calls=tuple(_call_entry(call, parts.lowered) for call in parts.lowered.calls),
         pruning=pruning,
         macs=counts.macs - (pruning.removed_macs if pruning else 0),
         parameters=counts.parameters - (pruning.removed_parameters if pruning else 0),
@@ -68,6 +71,12 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
 def _pass_entry(record: PassRecord) -> PassEntry:
     notes = tuple(f"{note.node}: {note.text}" for note in record.notes)
     return PassEntry(name=record.name, count=record.count, refusals=len(record.refusals), notes=notes)
+
+
+def _call_entry(call: KernelCall, lowered: LoweredProgram) -> CallEntry:
+    operands = sum(lowered.buffers[index].bytes for index in call.arguments)
+    kernel = call.symbol.removeprefix("__tvm_ffi_")
+    return CallEntry(kernel=kernel, layer=call.layer, macs=call.macs, bytes=operands)
 
 
 def _tools(toolchain: Toolchain) -> dict[str, str]:

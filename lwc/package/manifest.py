@@ -54,6 +54,18 @@ class PassEntry(Frozen):
     notes: tuple[str, ...] = ()
 
 
+class CallEntry(Frozen):
+    """One call of a kernel: the model's own name of the layer (empty where not known), and what it has to do.
+
+    `bytes` is the size of all operands, weights included.
+    """
+
+    kernel: str
+    layer: str
+    macs: Count
+    bytes: Count
+
+
 class OutputCheck(Frozen):
     """One output of the sample run against the float64 reference, as root mean squares.
 
@@ -100,6 +112,7 @@ class Manifest(Frozen):
     target: Target
     tools: dict[str, str]
     passes: tuple[PassEntry, ...]
+    calls: tuple[CallEntry, ...]
     pruning: Pruning | None
     macs: Count
     parameters: Count

@@ -80,6 +80,11 @@ uint32_t API(output_count)(const lwc_model *model)
     return check_model(model) == LWC_OK ? model->program->output_count : 0;
 }
 
+uint32_t API(call_count)(const lwc_model *model)
+{
+    return check_model(model) == LWC_OK ? model->program->call_count : 0;
+}
+
 static lwc_status describe(const lwc_port *ports, uint32_t count, uint32_t index, lwc_tensor_info *info)
 {
     if (!info)
@@ -188,15 +193,32 @@ static void release(lwc_context *context)
     unlock();
 }
 
-lwc_status API(run)(lwc_context *context, const lwc_tensor_data *inputs, uint32_t input_count,
-                    const lwc_tensor_data *outputs, uint32_t output_count)
+static lwc_status run(lwc_context *context, const lwc_tensor_data *inputs, uint32_t input_count,
+                      const lwc_tensor_data *outputs, uint32_t output_count, uint64_t *nanoseconds)
 {
     lwc_status status = acquire(context);
     if (status)
         return status;
     status = lwc_check_tensors(context->program, inputs, input_count, outputs, output_count);
     if (status == LWC_OK)
-        status = lwc_context_run(context, inputs, outputs);
+        status = lwc_context_run(context, inputs, outputs, nanoseconds);
     release(context);
     return status;
+}
+
+lwc_status API(run)(lwc_context *context, const lwc_tensor_data *inputs, uint32_t input_count,
+                    const lwc_tensor_data *outputs, uint32_t output_count)
+{
+    return run(context, inputs, input_count, outputs, output_count, NULL);
+}
+
+lwc_status API(run_profiled)(lwc_context *context, const lwc_tensor_data *inputs, uint32_t input_count,
+                             const lwc_tensor_data *outputs, uint32_t output_count, uint64_t *nanoseconds,
+                             uint32_t call_count)
+{
+    if (!nanoseconds)
+        return fail(LWC_ERROR_NULL, "run_profiled: the address of the times is null");
+    if (call_count != the_model.program->call_count)
+        return fail(LWC_ERROR_SIZE, "run_profiled: not one time for each call");
+    return run(context, inputs, input_count, outputs, output_count, nanoseconds);
 }

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static size_t aligned(size_t bytes)
@@ -109,7 +110,14 @@ static void bind_tensors(lwc_context *context, const lwc_tensor_data *inputs, co
     }
 }
 
-static lwc_status run_calls(lwc_context *context)
+static uint64_t nanoseconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static lwc_status run_calls(lwc_context *context, uint64_t *nanoseconds)
 {
     const lwc_program *program = context->program;
     uint32_t done = 0;
@@ -118,8 +126,11 @@ static lwc_status run_calls(lwc_context *context)
     for (; done < program->call_count; done++) {
         const lwc_call *call = &program->calls[done];
         tvm_any result = {0};
+        const uint64_t start = nanoseconds ? nanoseconds_now() : 0;
         if (call->kernel(NULL, context->operands + call->first, (int32_t)call->count, &result) != 0)
             break;
+        if (nanoseconds)
+            nanoseconds[done] = nanoseconds_now() - start;
     }
     lwc_pool_leave();
     if (done == program->call_count)
@@ -137,10 +148,11 @@ static void copy_outputs(const lwc_context *context, const lwc_tensor_data *outp
     }
 }
 
-lwc_status lwc_context_run(lwc_context *context, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs)
+lwc_status lwc_context_run(lwc_context *context, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs,
+                           uint64_t *nanoseconds)
 {
     bind_tensors(context, inputs, outputs);
-    const lwc_status status = run_calls(context);
+    const lwc_status status = run_calls(context, nanoseconds);
     if (status == LWC_OK)
         copy_outputs(context, outputs);
     return status;

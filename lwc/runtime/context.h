@@ -28,7 +28,8 @@ lwc_status lwc_check_tensors(const lwc_program *program, const lwc_tensor_data *
 /* context.c. NULL where memory or threads are out. */
 lwc_context *lwc_context_new(const lwc_program *program, uint32_t threads);
 void lwc_context_free(lwc_context *context);
-/* Runs the program on tensors that were checked. */
-lwc_status lwc_context_run(lwc_context *context, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs);
+/* Runs the program on tensors that were checked; `nanoseconds`, if not NULL, gets the time of each call. */
+lwc_status lwc_context_run(lwc_context *context, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs,
+                           uint64_t *nanoseconds);
 
 #endif

@@ -50,6 +50,12 @@ class Attention:
     blocks: int  # in one parallel task
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run, of both products."""
+        sizes = self.query_heads.size + self.value_heads.size
+        return self.batch * self.heads * self.queries * self.keys * sizes
+
+    @property
     def padded_queries(self) -> int:
         """`queries` rounded up to whole tasks."""
         return round_up(self.queries, self.blocks * self.score_tile.columns)

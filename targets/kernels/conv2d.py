@@ -4,6 +4,7 @@ The weights lie as [O/nr, kh, kw, I, nr]. The input is read as it is, NHWC or (f
 broadcasts single input values, so its layout costs nothing.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,12 @@ class Conv2d:
     def output_size(self) -> tuple[int, int]:
         """Output rows and columns."""
         return self.window.output_size(*self.input_size)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        each = math.prod(self.window.kernel) * self.channels // self.groups
+        return self.batch * math.prod(self.output_size) * self.outputs * each
 
     @property
     def padded_columns(self) -> int:

@@ -48,6 +48,11 @@ class Depthwise:
         """Output rows and columns."""
         return self.window.output_size(*self.input_size)
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        return self.batch * math.prod(self.output_size) * self.channels * math.prod(self.window.kernel)
+
 
 def plan(
     shape: tuple[int, ...], window: Window, epilogue: Epilogue, target: Target, kernel: str = "auto"

@@ -32,6 +32,11 @@ class Gemm:
     epilogue: Epilogue
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        return self.rows * self.inner * self.columns
+
+    @property
     def padded_columns(self) -> int:
         """The columns of the result: `columns` rounded up to whole vectors."""
         return round_up(self.columns, self.tile.lanes)

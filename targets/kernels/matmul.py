@@ -25,6 +25,11 @@ class Matmul:
     row_tiles: int  # in one parallel task
 
     @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        return self.batch * self.rows * self.inner * self.columns
+
+    @property
     def padded_columns(self) -> int:
         """`columns` rounded up to whole vectors."""
         return round_up(self.columns, self.tile.lanes)

@@ -4,6 +4,7 @@ A parallel task computes a block of depthwise rows, all channels of them, into m
 at once with the packed pointwise weights. The tiles are those of depthwise.py and gemm.py.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,12 @@ class Separable:
     def output_size(self) -> tuple[int, int]:
         """Output rows and columns."""
         return self.window.output_size(*self.input_size)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run, of both convolutions."""
+        each = self.channels * (math.prod(self.window.kernel) + self.outputs)
+        return self.batch * math.prod(self.output_size) * each
 
     @property
     def padded_columns(self) -> int:
