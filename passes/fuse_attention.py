@@ -57,7 +57,7 @@ class FuseAttention(Pass[Attention]):
                 query, key, value, bias, heads, query_heads, key_heads, value_heads, match.scale
             )
             fused = graph.call_function(torch.ops.lwc.attention.default, view.arguments)
-            fused.meta["val"] = node.meta["val"].transpose(1, 2).flatten(2)
+            fused.meta = {**node.meta, "val": node.meta["val"].transpose(1, 2).flatten(2)}
             by_token = reshape(graph, fused, (batch, queries, heads, size))
             by_head = permute(graph, by_token, _SWAPPED)
         for user in list(node.users):

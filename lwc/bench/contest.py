@@ -1,12 +1,13 @@
 """Engines in turn: each in a process of its own, rounds interleaved so that drift of the machine hits all alike."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+from lwc.bench.engines import Engine
 from lwc.bench.task import Array, Task
 from lwc.bench.worker import Failed, Ready, serve
 
@@ -60,17 +61,17 @@ class Entrant:
 
 
 def hold(
-    task: Task, names: Sequence[str], rounds: int, repeat: int, progress: Callable[[str], None]
+    task: Task, engines: Mapping[str, Engine], rounds: int, repeat: int, progress: Callable[[str], None]
 ) -> list[Entrant]:
-    """Prepare the engines `names` one after another, then `rounds` times let each run `repeat` times.
+    """Prepare `engines`, by name, one after another, then `rounds` times let each run `repeat` times.
 
     One that fails, crashes or hangs stays in the result with its `failure`; the others go on.
     """
     entrants = []
     with _ended(entrants):
-        for name in names:
+        for name, engine in engines.items():
             progress(f"preparing {name}")
-            entrants.append(_start(task, name))
+            entrants.append(_start(task, name, engine))
             entrants[-1].prepare()
         for number in range(1, rounds + 1):
             progress(f"round {number} of {rounds}")
@@ -80,11 +81,11 @@ def hold(
     return entrants
 
 
-def _start(task: Task, name: str) -> Entrant:
+def _start(task: Task, name: str, engine: Engine) -> Entrant:
     # A fork would inherit this process's threads and memory.
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, name, task), daemon=True)
+    process = context.Process(target=serve, args=(theirs, name, engine, task), daemon=True)
     process.start()
     theirs.close()
     return Entrant(name, process, ours)

@@ -44,7 +44,7 @@ def bench(request: ModelRequest, options: BenchOptions, reporter: Reporter) -> l
         if any(ENGINES[name].needs_onnx for name in options.engines if name not in out):
             with reporter.stage("export"):
                 out |= _export(model, task.onnx, options.engines)
-        usable = [name for name in options.engines if name not in out]
+        usable = {name: ENGINES[name] for name in options.engines if name not in out}
         with reporter.stage("bench"):
             entrants = hold(task, usable, options.rounds, options.repeat, reporter.note)
     measured = {r.engine: r for r in summarize(entrants, [np.squeeze(array, 0) for array in reference])}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lwc.bench.engines import ENGINES
+from lwc.bench.engines import Engine
 from lwc.bench.task import Array, Task
 from lwc.bench.timing import measure
+from lwc.files import one_line
 
 LOG = "{}.log"
 
@@ -28,13 +29,12 @@ class Failed:
     reason: str
 
 
-def serve(connection: Connection, name: str, task: Task) -> None:
+def serve(connection: Connection, name: str, engine: Engine, task: Task) -> None:
     """Send Ready or Failed; then, for each number received, that many runs' milliseconds, until the other end closes.
 
     What the engine prints goes to a log in the task's folder.
     """
     _print_to(task.folder / LOG.format(name))
-    engine = ENGINES[name]
     try:
         run = engine.prepare(task)
         connection.send(Ready(engine.version(), [array.copy() for array in run()]))
@@ -44,7 +44,7 @@ def serve(connection: Connection, name: str, task: Task) -> None:
         return
     except Exception as error:
         traceback.print_exc()
-        connection.send(Failed(f"{type(error).__name__}: {error}"))
+        connection.send(Failed(f"{type(error).__name__}: {one_line(error)}"))
 
 
 def _print_to(path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from lwc.bench.engines import ENGINES, LWC
 from lwc.cli.model_options import several_models_options
 from lwc.cli.options import NewPath, threads_option
 from lwc.cli.output import emit, emit_json
+from lwc.cli.save import check_place, save_file
 from lwc.errors import UsageError
 from lwc.models.request import ModelRequest
 
@@ -70,6 +72,8 @@ def command(
     A ratio below 1 means that lwc is faster.
     """
     names = _engine_names(against)
+    if json_file not in (None, _STDOUT):
+        check_place(json_file)
     from lwc.cli.progress import PlainConsole, StageReporter
 
     reporter = StageReporter(PlainConsole())
@@ -77,7 +81,6 @@ def command(
         from lwc.bench.machine import this_machine
         from lwc.bench.run import BenchOptions, bench
         from lwc.cli.bench_report import results_document, results_text
-        from lwc.cli.save import save_file
     machine = this_machine(threads)
     options = BenchOptions(names, machine.threads, rounds, repeat)
     results = {}
@@ -87,14 +90,16 @@ def command(
             results[request.model] = bench(request, options, reporter)
         if json_file != _STDOUT:
             emit(results_text(request.model, results[request.model], machine))
-    if json_file is None:
-        return
-    document = results_document(results, machine, options)
+            # After each model: what was measured stays, whatever the next one does.
+            _save(json_file, results_document(results, machine, options))
     if json_file == _STDOUT:
-        emit_json(document)
-    else:
+        emit_json(results_document(results, machine, options))
+
+
+def _save(path: Path | None, document: dict[str, Any]) -> None:
+    if path is not None:
         text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        save_file(json_file, lambda file: file.write(text.encode()))
+        save_file(path, "--json", lambda file: file.write(text.encode()))
 
 
 def _engine_names(against: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ VERBS = {
     "run": ("lwc.cli.run:command", "Run a package on an image or an array."),
     "verify": ("lwc.cli.verify:command", "Check a package against its stored sample."),
     "bench": ("lwc.cli.bench:command", "Measure models side by side with other engines."),
+    "profile": ("lwc.cli.profile:command", "Show how long each kernel of a package takes."),
     "models": ("lwc.cli.models:command", "List the models that lwc knows by name."),
     "targets": ("lwc.cli.targets:command", "List the machines that lwc compiles for."),
     "passes": ("lwc.cli.passes:command", "List the rewrites, their options and their order."),

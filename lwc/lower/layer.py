@@ -20,11 +20,12 @@ def layer_name(node: fx.Node) -> str:
 
 def variable_name(layer: str) -> str:
     """The name of a Relax variable that holds the result of `layer`; TVM's own choice where it is empty."""
-    # TVM would replace dots.
-    return f"{_MARK}{layer.replace('.', '/')}" if layer else ""
+    # TVM replaces dots, and adds a number to a name that it has already.
+    return f"{_MARK}{layer.replace('.', '/')}/" if layer else ""
 
 
 def layer_of(variable: Any) -> str:
     """The layer that `variable` is named after; empty where it is not."""
     name = str(variable.name)
-    return name.removeprefix(_MARK).replace("/", ".") if name.startswith(_MARK) else ""
+    path, _, _ = name.removeprefix(_MARK).rpartition("/")
+    return path.replace("/", ".") if name.startswith(_MARK) else ""

@@ -60,6 +60,14 @@ COMMAND_LINES = [
     Case("run {package} --input {sample} --threads many", 2, "'--threads'.*many"),
     Case("verify", 2, "PACKAGE"),
     Case("models --jsn", 2, "--json"),
+    Case("bench", 2, "MODEL"),
+    Case("bench mobilenet_v1 --against tflite", 2, "engine 'tflite': unknown.*litert"),
+    Case("bench mobilenet_v1 --against=", 2, "engine '': unknown"),
+    Case("bench mobilenet_v1 --against lwc", 2, "engine 'lwc': unknown"),
+    Case("bench mobilenet_v1 --rounds 0", 2, "'--rounds'"),
+    Case("bench mobilenet_v1 --json=", 2, "'--json'.*empty"),
+    Case("profile {package} --plot roof.pdf", 2, r"roof.pdf: ends in neither .png nor .svg"),
+    Case("profile {package} --repeat 0", 2, "'--repeat'"),
 ]
 
 PATHS = [
@@ -71,6 +79,11 @@ PATHS = [
     Case("run {package} --input {tmp}/nothing.npy", 3, "nothing.npy: does not exist"),
     Case("run {package} --input {tmp}", 3, "is not a regular file"),
     Case("run {package} --input /dev/zero", 3, "/dev/zero: is not a regular file"),
+    Case("bench mobilenet_v1 --json {tmp}/nowhere/figures.json", 3, "its folder does not exist"),
+    Case("bench mobilenet_v1 --json {tmp}", 3, "is a folder"),
+    Case("bench unknown_model", 3, "model 'unknown_model': unknown"),
+    Case("profile nowhere", 3, "nowhere: does not exist"),
+    Case("profile {package} --plot {tmp}/nowhere/roof.svg", 3, "its folder does not exist"),
     Case("run {package} --input {sample} --input {sample}", 3, "--input: given 2 times.*pixels"),
 ]
 

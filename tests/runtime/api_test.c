@@ -106,6 +106,26 @@ static void wrong_runs(void)
     EXPECT(affine_run(context, &input, 1, &output, 1) == LWC_ERROR_HANDLE);
 }
 
+static void profiled(void)
+{
+    enum { CALLS = 2 };
+    _Alignas(64) float x[N] = {0}, z[N] = {0};
+    uint64_t times[CALLS + 1] = {0, 0, UINT64_MAX};
+    const lwc_tensor_data input = {x, sizeof x}, output = {z, sizeof z};
+    lwc_context *context;
+    EXPECT(affine_call_count(NULL) == 0 && affine_call_count(model) == CALLS);
+    EXPECT(affine_create_context(model, 2, &context) == LWC_OK);
+    EXPECT(affine_run_profiled(context, &input, 1, &output, 1, NULL, CALLS) == LWC_ERROR_NULL);
+    EXPECT(affine_run_profiled(context, &input, 1, &output, 1, times, CALLS + 1) == LWC_ERROR_SIZE);
+    EXPECT(affine_run_profiled(NULL, &input, 1, &output, 1, times, CALLS) == LWC_ERROR_NULL);
+    EXPECT(affine_run_profiled(context, &input, 0, &output, 1, times, CALLS) == LWC_ERROR_SIZE);
+    EXPECT(times[0] == 0 && times[1] == 0);
+    EXPECT(affine_run_profiled(context, &input, 1, &output, 1, times, CALLS) == LWC_OK);
+    EXPECT(times[0] > 0 && times[0] < 10000000000u && times[1] > 0 && times[1] < 10000000000u);
+    EXPECT(times[CALLS] == UINT64_MAX && z[0] == expected(0, 0));
+    EXPECT(affine_destroy_context(context) == LWC_OK);
+}
+
 static void unaligned(void)
 {
     unsigned char memory[2][N * sizeof(float) + 64];
@@ -228,6 +248,7 @@ int main(int argc, char **argv)
     descriptions();
     contexts();
     wrong_runs();
+    profiled();
     unaligned();
     many_threads(own_context);
     EXPECT(affine_create_context(model, 2, &shared) == LWC_OK);

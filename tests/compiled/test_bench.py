@@ -1,0 +1,51 @@
+"""`lwc bench` end to end, against PyTorch, which is always there."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.compiled.test_cli import command
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    "mobilenet_v1",
+    "--weights",
+    "random",
+    "--width",
+    0.25,
+    "--image-size",
+    64,
+    "--rounds",
+    2,
+    "--repeat",
+    2,
+)
+
+
+def test_two_engines(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    done = command("bench", *SMALL, "--against", "torch", "--threads", 1, "--json", figures)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    (model,) = found["models"]
+    ours, theirs = model["engines"]
+    assert (ours["engine"], theirs["engine"]) == ("lwc", "torch")
+    assert (ours["failure"], theirs["failure"]) == (None, None)
+    assert ours["ratio"] == 1
+    assert 0 < theirs["minimum"] <= theirs["median"] <= theirs["p90"]
+    assert max(ours["error"], theirs["error"]) < 1e-5
+    assert (model["best"], found["machine"]["threads"]) == ("torch", 1)
+    assert f"{model['ratio_to_best']:.2f} of the best other engine, torch" in done.stdout
+
+
+def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Every import of it fails.
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['ncnn'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = command("bench", *SMALL, "--against", "ncnn", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    (model,) = json.loads(done.stdout)["models"]
+    assert "not installed" in model["engines"][1]["failure"]
+    assert model["best"] is None
