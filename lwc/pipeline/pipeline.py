@@ -113,8 +113,9 @@ def _made(word: str) -> Pass[Any]:
     item = with_options(load_file(Path(file), class_name), options)
     if item.name in PASSES:
         raise _clash(item, "lwc's own")
-    if item.name in installed_passes():
-        raise _clash(item, installed_passes()[item.name].value)
+    rivals = installed_passes().get(item.name)
+    if rivals is not None:
+        raise _clash(item, rivals[0].value)
     return item
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lwc.errors import BadInputError
+from lwc.errors import STOPS, BadInputError
 from lwc.files import one_line
 from lwc.pipeline.rewrite import Pass
 
@@ -52,8 +52,10 @@ def _run_file(path: Path) -> dict[str, Any]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         sys.modules.pop(name, None)
+        if isinstance(error, STOPS):
+            raise
         raise plugin_error(one_line(str(path)), "cannot be imported", error) from error
     return vars(module)
 
