@@ -60,12 +60,12 @@ def test_a_long_value_is_cut() -> None:
 
 @pytest.mark.parametrize("cpu", ["a b", "a\tb", "\u00fc", "+"])
 def test_a_malformed_cpu_on_the_command_line(cpu: str) -> None:
-    with pytest.raises(UsageError, match=": its (cpu|name) is .*; write it as in cpu=cortex-a55"):
+    with pytest.raises(UsageError, match=r": its (cpu|name) is .*; write it as in cpu=cortex-a55"):
         resolve_target(f"triple=aarch64-linux-gnu,cpu={cpu}")
 
 
 def test_a_malformed_vendor_on_the_command_line() -> None:
-    with pytest.raises(UsageError, match=": its name is .*, not a line of text"):
+    with pytest.raises(UsageError, match=r": its name is .*, not a line of text"):
         resolve_target("triple=aarch64-\t-linux-gnu")
 
 
