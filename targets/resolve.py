@@ -4,6 +4,7 @@ import difflib
 from importlib import import_module
 
 from lwc.errors import BadInputError, UnsupportedError, UsageError
+from lwc.files import shortened
 from lwc.targets.check import CPUINFO_NAMES
 from lwc.targets.installed import installed_targets, load_installed
 from lwc.targets.native import native_target
@@ -21,6 +22,9 @@ TARGETS = {
     "neoverse-n1": "lwc.targets.neoverse_n1",
 }
 OWN = ("native", *TARGETS)
+
+# Errors and the manifest repeat it.
+_LONGEST = 400
 
 # Architecture -> what a CPU's name alone would switch on in LLVM, unchecked when the library is opened.
 _UNCHECKED = {
@@ -59,6 +63,8 @@ def resolve_target(text: str) -> Target:
     UnsupportedError for a machine that lwc has no code for, BadInputError for an installed target that cannot be
     used.
     """
+    if len(text) > _LONGEST:
+        raise UsageError(f"target {shortened(text)}: has more than {_LONGEST} characters; give a shorter one")
     if text == "native":
         return native_target()
     if text in TARGETS:

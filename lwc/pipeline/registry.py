@@ -109,12 +109,15 @@ def with_options(kind: type[Pass[Any]], options: dict[str, str]) -> Pass[Any]:
     values: dict[str, Any] = {}
     for key, text in options.items():
         if key not in defaults:
-            raise UsageError(f"pass {kind.name!r}: no option {key!r}; it has {', '.join(defaults) or 'none'}")
+            raise UsageError(
+                f"pass {kind.name!r}: no option {shortened(key)}; it has {', '.join(defaults) or 'none'}"
+            )
         type_ = type(defaults[key])
         try:
             values[key.replace("-", "_")] = _boolean(text) if type_ is bool else type_(text)
         except ValueError:
-            raise UsageError(f"pass {kind.name!r}: option {key}={text} is not {type_.__name__}") from None
+            given = one_line(f"{key}={text}", 80)
+            raise UsageError(f"pass {kind.name!r}: option {given} is not {type_.__name__}") from None
     return _instance(kind, values)
 
 
