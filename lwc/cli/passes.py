@@ -1,6 +1,8 @@
 """`lwc passes`: the rewrites that a graph goes through."""
 
 import dataclasses
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,7 +32,9 @@ def command(as_json: bool) -> None:
     """
     from lwc.pipeline import DEFAULT, PASSES, make_pass
 
-    documents = [_describe(make_pass(name)) for name in PASSES] + _describe_installed()
+    # A package may print; stdout is for the result.
+    with redirect_stdout(sys.stderr):
+        documents = [_describe(make_pass(name)) for name in PASSES] + _describe_installed()
     if as_json:
         emit_json({"passes": documents, "default": list(DEFAULT)})
         return

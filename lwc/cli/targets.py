@@ -1,6 +1,8 @@
 """`lwc targets`: what each name of a target stands for."""
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
 from typing import Any
 
@@ -28,7 +30,9 @@ A machine that is not listed:
 @json_option
 def command(as_json: bool) -> None:
     """List the targets; `native` is resolved to this machine."""
-    documents = [_describe(name, partial(resolve_target, name)) for name in OWN] + _describe_installed()
+    # A package may print; stdout is for the result.
+    with redirect_stdout(sys.stderr):
+        documents = [_describe(name, partial(resolve_target, name)) for name in OWN] + _describe_installed()
     if as_json:
         emit_json(documents)
         return

@@ -1,6 +1,7 @@
 """`lwc passes` and `lwc targets` where installed packages are faulty: each has its row, which says what is wrong."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,13 +18,15 @@ VERBS = pytest.mark.parametrize("verb", OF)
 
 @pytest.fixture
 def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Offer:
-    """Installs a package without a module, whose entry points are these lines."""
+    """Installs a package with these lines for entry points, and a module `{package}_lists` where it has a text."""
 
-    def call(group: str, *lines: str, package: str = "alpha") -> None:
+    def call(group: str, *lines: str, package: str = "alpha", text: str | None = None) -> None:
         information = tmp_path / f"{package}-1.0.dist-info"
         information.mkdir()
         (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         (information / "entry_points.txt").write_text("\n".join((f"[lwc.{group}]", *lines, "")))
+        if text is not None:
+            (tmp_path / f"{package}_lists.py").write_text(text)
 
     monkeypatch.syspath_prepend(str(tmp_path))
     return call
@@ -76,3 +79,57 @@ def test_a_package_whose_entry_points_cannot_be_read(lwc: Lwc, offer: Offer, ver
     (row,) = rows(lwc, verb)
     assert row.startswith("installed packages")
     assert "an entry_points.txt is malformed" in row
+
+
+NOISY = """
+from dataclasses import dataclass, replace
+from typing import ClassVar
+from lwc.pipeline import Pass
+from lwc.targets import arm64
+
+print("noise")
+board = replace(arm64.TARGET, name="board")
+
+
+@dataclass(frozen=True)
+class Loud(Pass):
+    name: ClassVar[str] = "loud"
+
+    def __post_init__(self):
+        print("noise")
+
+    def match(self, program, node):
+        print("noise")
+
+    def rewrite(self, program, match):
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "passes",
+        "targets",
+        "explain {net} --target board --pass loud",
+        "bisect {net} --target board --pass loud",
+    ],
+)
+def test_what_packages_print_stays_out_of_the_result(
+    lwc: Lwc, offer: Offer, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(
+        "passes",
+        "loud = noisy_lists:Loud",
+        "[lwc.targets]",
+        "board = noisy_lists:board",
+        package="noisy",
+        text=NOISY,
+    )
+    monkeypatch.delitem(sys.modules, "noisy_lists", raising=False)
+    net = "mobilenet_v1 --width 0.25 --image-size 32 --weights random"
+    done = lwc(*line.format(net=net).split(), "--json")
+    assert done.code == 0
+    assert "noise" not in done.out
+    assert "noise" in done.err
+    json.loads(done.out)
