@@ -40,3 +40,11 @@ class ResourceError(LwcError):
     """Memory, disk, time or a needed tool ran out or is missing."""
 
     exit_code = 6
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. No `except Exception` swallows it, and cleaning up happens on the way out."""
+
+
+# What ends the process on request. Anything else that a user's code raises is a fault of that code.
+STOPS = (KeyboardInterrupt, Terminated)

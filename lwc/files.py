@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,6 +11,8 @@ from lwc.errors import BadInputError
 
 # A config.json with a thousand labels has 70 KB, a manifest 40.
 MAX_JSON_BYTES = 8 * 1024 * 1024
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def open_regular(path: Path, follow_link: bool = True) -> BinaryIO:
@@ -57,8 +60,21 @@ def parse_json_object(text: bytes, where: str) -> dict[str, Any]:
 
 
 def one_line(error: BaseException | str, limit: int = 200) -> str:
-    """The message of `error` on one line, shortened; the type's name where there is no message."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+    """The message of `error` on one line, shortened; the type's name where there is no message.
+
+    Without the addresses that Python shows of objects, which mean nothing to a reader.
+    """
+    try:
+        text = str(error)
+    except Exception:
+        # An error of a user's own may fail even here.
+        text = ""
+    return " ".join(_ADDRESS.sub("", text).split())[:limit] or type(error).__name__
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """`text` in quotes, its end left out where it is long: errors repeat what they were given."""
+    return repr(text if len(text) <= limit else f"{text[:limit]}...")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

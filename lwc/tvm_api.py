@@ -47,11 +47,17 @@ def tvm_target(target: Target) -> tvm.target.Target:
 
 
 def check_cpu(target: Target) -> None:
-    """Raises UsageError where LLVM has no processor of the name `target.cpu`."""
+    """Raises UsageError where LLVM has no processor of the name `target.cpu`, or not one of `target.features`."""
     if not tvm.target.codegen.llvm_is_valid_cpu(target.cpu, target.triple):
         raise UsageError(
             f"target {target.name!r}: cpu {target.cpu!r} is unknown to LLVM for {target.triple}; leave it out"
         )
+    enabled = set(map(str, tvm.target.codegen.llvm_get_cpu_features(tvm_target(target))))
+    for feature in target.features:
+        if feature.startswith("+") and feature[1:] not in enabled:
+            raise UsageError(
+                f"target {target.name!r}: feature {feature!r} is unknown to LLVM for {target.triple}; leave it out"
+            )
 
 
 def build_object(functions: dict[str, tirx.PrimFunc], target: Target) -> bytes:

@@ -31,6 +31,10 @@ class FoldConstants(Pass[Computed]):
     name: ClassVar[str] = "fold-constants"
     max_elements: int = 1 << 22
 
+    def __post_init__(self) -> None:
+        if self.max_elements < 0:
+            raise ValueError(f"max-elements {self.max_elements}: out of range; give 0 or more")
+
     def candidates(self, program: Program) -> Iterator[tuple[fx.Node, Computed]]:
         """What is not computed, then each constant that the rest of the graph reads."""
         values: dict[fx.Node, Any] = {}

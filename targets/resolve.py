@@ -4,6 +4,8 @@ import difflib
 from importlib import import_module
 
 from lwc.errors import BadInputError, UnsupportedError, UsageError
+from lwc.files import shortened
+from lwc.targets.check import CPUINFO_NAMES
 from lwc.targets.installed import installed_targets, load_installed
 from lwc.targets.native import native_target
 from lwc.targets.target import Target
@@ -19,22 +21,10 @@ TARGETS = {
     "cortex-a76": "lwc.targets.cortex_a76",
     "neoverse-n1": "lwc.targets.neoverse_n1",
 }
+OWN = ("native", *TARGETS)
 
-# Architecture -> LLVM feature -> the name in /proc/cpuinfo.
-_CPUINFO_NAMES = {
-    "x86_64": {
-        "avx2": "avx2",
-        "fma": "fma",
-        "bmi2": "bmi2",
-        "avx512f": "avx512f",
-        "avx512bw": "avx512bw",
-        "avx512cd": "avx512cd",
-        "avx512dq": "avx512dq",
-        "avx512vl": "avx512vl",
-        "avx512vnni": "avx512_vnni",
-    },
-    "aarch64": {"neon": "asimd", "dotprod": "asimddp", "i8mm": "i8mm"},
-}
+# Errors and the manifest repeat it.
+_LONGEST = 400
 
 # Architecture -> what a CPU's name alone would switch on in LLVM, unchecked when the library is opened.
 _UNCHECKED = {
@@ -63,8 +53,7 @@ _UNCHECKED = {
 
 def target_names() -> tuple[str, ...]:
     """Every name that `resolve_target` knows: `native`, lwc's own, those of installed packages."""
-    own = ("native", *TARGETS)
-    return (*own, *installed_targets(own))
+    return (*OWN, *(name for name in installed_targets() if name not in OWN))
 
 
 def resolve_target(text: str) -> Target:
@@ -74,6 +63,8 @@ def resolve_target(text: str) -> Target:
     UnsupportedError for a machine that lwc has no code for, BadInputError for an installed target that cannot be
     used.
     """
+    if len(text) > _LONGEST:
+        raise UsageError(f"target {shortened(text)}: has more than {_LONGEST} characters; give a shorter one")
     if text == "native":
         return native_target()
     if text in TARGETS:
@@ -82,9 +73,9 @@ def resolve_target(text: str) -> Target:
         return target
     if "=" in text:
         return _custom_target(text)
-    installed = installed_targets(("native", *TARGETS))
+    installed = installed_targets()
     if text in installed:
-        return load_installed(installed[text])
+        return load_installed(installed[text], OWN)
     near = difflib.get_close_matches(text, target_names(), n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(target_names())}"
     raise UsageError(f"target {text!r}: unknown; {hint}")
@@ -94,7 +85,7 @@ def _custom_target(text: str) -> Target:
     fields = _parse_fields(text)
     triple = fields.get("triple", "")
     architecture = triple.split("-")[0]
-    if architecture not in _CPUINFO_NAMES:
+    if architecture not in CPUINFO_NAMES:
         raise UnsupportedError(
             f"target {text!r}: triple {triple!r} is not supported; use x86_64-linux-gnu or aarch64-linux-gnu"
         )
@@ -102,14 +93,17 @@ def _custom_target(text: str) -> Target:
         raise UnsupportedError(
             f"target {text!r}: only Linux with glibc is supported; use {architecture}-linux-gnu"
         )
-    known = _CPUINFO_NAMES[architecture]
+    known = CPUINFO_NAMES[architecture]
     names = {name for name in fields.get("features", "").split("+") if name}
     for name in sorted(names - set(known)):
         raise UsageError(f"target {text!r}: feature {name!r} is unknown; choose from {', '.join(known)}")
     if any(name.startswith("avx512") for name in names):
         # All the others build on it.
         names |= {"avx512f"}
-    return _with_capabilities(text, architecture, fields.get("cpu", "generic"), names)
+    try:
+        return _with_capabilities(text, architecture, fields.get("cpu", "generic"), names)
+    except ValueError as error:
+        raise UsageError(f"target {text!r}: {error}; write it as in cpu=cortex-a55") from None
 
 
 def _parse_fields(text: str) -> dict[str, str]:
@@ -134,7 +128,7 @@ def _with_capabilities(text: str, architecture: str, cpu: str, names: set[str]) 
         raise BadInputError(
             f"target {text!r}: lwc needs AVX2 and FMA on x86-64; add features=avx2+fma or more"
         )
-    cpuinfo = _CPUINFO_NAMES[architecture]
+    cpuinfo = CPUINFO_NAMES[architecture]
     features = tuple(f"+{name}" for name in sorted(names)) + ((FULL_WIDTH,) if wide else ())
     if cpu != "generic":
         implied = {"neon", "avx2", "fma"} if wide else {"neon"}

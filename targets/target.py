@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from lwc.targets.check import what_is_wrong
+
 
 @dataclass(frozen=True)
 class Target:
@@ -10,6 +12,8 @@ class Target:
     `triple`, `cpu` and `features` are LLVM's; `features` are written with their sign ("+dotprod").
     `cpu_features` are what the library checks when it is opened, named as Linux names them in /proc/cpuinfo.
     `glibc` is the oldest C library that the package may meet.
+
+    Raises ValueError for a value that no target can have.
     """
 
     name: str
@@ -26,6 +30,11 @@ class Target:
     l2_bytes: int = 512 * 1024
     cores: int = 4
     glibc: str = "2.28"
+
+    def __post_init__(self) -> None:
+        wrong = what_is_wrong(self)
+        if wrong is not None:
+            raise ValueError(wrong)
 
     @property
     def architecture(self) -> str:

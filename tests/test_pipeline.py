@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from lwc.errors import UsageError
+from lwc.errors import BadInputError, UsageError
 from lwc.graph import readable
 from lwc.passes.fold_constants import FoldConstants
 from lwc.pipeline import DEFAULT, PASSES, Pass, Pipeline, Step, make_pass, run_pipeline
@@ -90,6 +90,10 @@ BRACES = "braces do not match; write pass{option=value}"
         ("fold-pading", "pass 'fold-pading': unknown; did you mean fold-padding?"),
         ("xyz", f"pass 'xyz': unknown; choose from {', '.join(PASSES)}"),
         ("-xyz", f"pass 'xyz': unknown; choose from {', '.join(PASSES)}"),
+        (
+            "fold-constants{max-elements=-1}",
+            "pass 'fold-constants': max-elements -1: out of range; give 0 or more",
+        ),
         ("fold-padding{n=1}", "pass 'fold-padding': no option 'n'; it has none"),
         ("fold-constants{n=1}", "pass 'fold-constants': no option 'n'; it has max-elements"),
         ("fold-constants{max-elements=many}", "pass 'fold-constants': option max-elements=many is not int"),
@@ -136,6 +140,42 @@ def test_what_cannot_be_read_is_a_usage_error_of_one_line(text: str, message: st
     with pytest.raises(UsageError) as caught:
         Pipeline.parse(text)
     assert str(caught.value) == message
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG,
+        f"-{LONG}",
+        f"fold-constants{{{LONG}=1}}",
+        f"fold-constants{{max-elements={LONG}}}",
+        f"fold-constants{{{LONG}}}",
+        f"{LONG}{{a=1,a=2}}",
+        f"{LONG}{{a}}",
+        f"{LONG}{{{{",
+        f"{LONG},,",
+        f"{LONG}:",
+        f"{LONG}.py:A",
+        f"select-depthwise-kernel{{kernel={LONG}}}",
+    ],
+)
+def test_what_is_long_is_cut(text: str) -> None:
+    with pytest.raises((UsageError, BadInputError)) as caught:
+        Pipeline.parse(text)
+    assert "xxx" in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "spec", [f"fold-padding,{LONG}", f"fold-padding,after={LONG}", f"{LONG},after=fold-padding"]
+)
+def test_a_long_place_is_cut(spec: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Pipeline.parse("default").with_pass(spec)
+    assert len(str(caught.value)) < 600
 
 
 def test_every_requirement_is_checked() -> None:

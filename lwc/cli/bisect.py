@@ -1,5 +1,6 @@
 """`lwc bisect`: the first pass, and rewrite of it, that changes what a model gives."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from lwc.cli.options import NewPath, json_option, target_option
 from lwc.cli.output import emit, emit_json, table
 from lwc.cli.trace_and_rewrite import trace_and_rewrite
 from lwc.cli.units import short_float
+from lwc.errors import VerificationError
 from lwc.models.request import ModelRequest
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ Examples:
   lwc bisect mobilenet_v2 --weights random
   lwc bisect my_package.models:make_net --pass my_pass.py:MyPass,after=fold-batch-norm
 
-Exit code 5 says that a pass changes the result; the error names it.
+Exit code 5 says that a pass changes the result; the error names it. With --json, stdout has one object in both
+cases: "agrees" says which, and where it is false, "name", "rewrite" and "node" say what is wrong.
 """
 
 
@@ -45,7 +48,12 @@ def command(
     Runs the graph before and after each pass in float64, as `lwc compile` does, and compiles nothing. MODEL is what
     `lwc compile` takes.
     """
-    rewritten = trace_and_rewrite(request, target, passes, verify=True, inputs=inputs)
+    try:
+        rewritten = trace_and_rewrite(request, target, passes, verify=True, inputs=inputs)
+    except VerificationError as error:
+        if as_json:
+            emit_json(_disagreement(error))
+        raise
     if as_json:
         emit_json({"agrees": True, "passes": _documents(rewritten)})
         return
@@ -56,6 +64,26 @@ def command(
     columns = ("rewrites", "error", "limit")
     emit(table(("pass", *columns), rows, right=columns))
     emit(f"\nevery pass keeps what the {'model' if rewritten.pruned is None else 'pruned model'} gives")
+
+
+def _disagreement(error: VerificationError) -> dict[str, Any]:
+    """What is wrong; an error that is no number, as where the result is NaN, is None."""
+    from lwc.pipeline.verify import DisagreementError
+
+    assert isinstance(error, DisagreementError)
+    found = error.found
+    return {
+        "agrees": False,
+        "position": found.step.position,
+        "name": found.step.item.name,
+        "rewrites": found.step.record.count,
+        "rewrite": found.application,
+        "node": found.node,
+        "error": found.check.error if math.isfinite(found.check.error) else None,
+        "limit": found.check.limit,
+        "first_different": found.first_difference,
+        "message": str(error),
+    }
 
 
 def _documents(rewritten: "Rewritten") -> list[dict[str, Any]]:

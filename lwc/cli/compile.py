@@ -64,8 +64,9 @@ def command(
       package.module:factory, a callable that returns (module, example_inputs)
     """
     start = time.perf_counter()
-    # Before the seconds that the next imports take.
-    resolve_target(target)
+    # Before the seconds that the next imports take. A package of the user's may print; stdout is for the result.
+    with redirect_stdout(sys.stderr):
+        resolve_target(target)
     from lwc.cli.progress import PlainConsole, StageReporter
 
     reporter = StageReporter(PlainConsole())
@@ -74,7 +75,7 @@ def command(
         from lwc.driver import CompileRequest, compile_package
         from lwc.rewriting import PassOptions
     options = PassOptions(**passes, verify=verify_passes)
-    # A factory of the user's may print; stdout is for the result.
+    # As may a factory.
     with redirect_stdout(sys.stderr):
         asked = CompileRequest(request, target, output, options, threads, evaluate)
         result = compile_package(asked, reporter)

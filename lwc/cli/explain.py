@@ -1,5 +1,7 @@
 """`lwc explain`: each candidate of each pass, rewritten or refused and why."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,7 +37,9 @@ def command(request: ModelRequest, target: str, passes: dict[str, Any], as_json:
 
     Compiles nothing. MODEL is what `lwc compile` takes.
     """
-    pipeline, named = _pipeline_and_named(**passes)
+    # A plug-in may print; stdout is for the result.
+    with redirect_stdout(sys.stderr):
+        pipeline, named = _pipeline_and_named(**passes)
     plain = {**passes, "spec": pipeline, "extra": (), "prune": None}
     rewritten = trace_and_rewrite(request, target, plain, verify=False)
     shown = [(i, r) for i, r in enumerate(rewritten.records, start=1) if not named or r.name in named]

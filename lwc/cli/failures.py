@@ -12,7 +12,7 @@ import click
 
 from lwc.cli.output import printable
 from lwc.cli.streams import debugging, discard_stdout
-from lwc.errors import LwcError, ResourceError, UsageError
+from lwc.errors import LwcError, ResourceError, Terminated, UsageError
 
 INTERNAL = 70
 INTERRUPTED = 128 + signal.SIGINT
@@ -21,10 +21,6 @@ TERMINATED = 128 + signal.SIGTERM
 
 _EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _INTERNAL_LINE_LIMIT = 300
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived. No `except Exception` swallows it, and cleaning up happens on the way out."""
 
 
 def catch_signals() -> Sequence[BaseException]:

@@ -7,7 +7,7 @@ from typing import Any
 
 def emit(text: str) -> None:
     """Write `text` and a newline to stdout."""
-    print(text)
+    print(text, flush=True)
 
 
 def emit_json(value: Any) -> None:

@@ -1,5 +1,9 @@
 """`lwc targets`: what each name of a target stands for."""
 
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
 from typing import Any
 
 import click
@@ -7,7 +11,9 @@ import click
 from lwc.cli.options import json_option
 from lwc.cli.output import emit, emit_json, table
 from lwc.errors import LwcError
-from lwc.targets.resolve import resolve_target, target_names
+from lwc.targets.installed import installed_targets, load_installed
+from lwc.targets.resolve import OWN, resolve_target
+from lwc.targets.target import Target
 
 _EPILOG = """\
 \b
@@ -24,7 +30,9 @@ A machine that is not listed:
 @json_option
 def command(as_json: bool) -> None:
     """List the targets; `native` is resolved to this machine."""
-    documents = [_describe(name) for name in target_names()]
+    # A package may print; stdout is for the result.
+    with redirect_stdout(sys.stderr):
+        documents = [_describe(name, partial(resolve_target, name)) for name in OWN] + _describe_installed()
     if as_json:
         emit_json(documents)
         return
@@ -32,10 +40,18 @@ def command(as_json: bool) -> None:
     emit(table(header, [_row(document) for document in documents], right=("bits",)))
 
 
-def _describe(name: str) -> dict[str, Any]:
-    """The target's capabilities, or the reason why this machine has none as `native`."""
+def _describe_installed() -> list[dict[str, Any]]:
     try:
-        target = resolve_target(name)
+        offered = installed_targets()
+    except LwcError as error:
+        return [{"name": "installed packages", "error": str(error)}]
+    return [_describe(name, partial(load_installed, points, OWN)) for name, points in offered.items()]
+
+
+def _describe(name: str, resolve: Callable[[], Target]) -> dict[str, Any]:
+    """The target's capabilities, or the reason why it has none: no machine for `native`, a faulty package."""
+    try:
+        target = resolve()
     except LwcError as error:
         return {"name": name, "error": str(error)}
     return {

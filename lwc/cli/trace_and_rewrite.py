@@ -24,7 +24,9 @@ def trace_and_rewrite(
     `inputs`: files for the model's inputs, in place of its own sample.
     Shows each stage on stderr. Raises what compiling raises up to there.
     """
-    machine = resolve_target(target)
+    # A package or a factory of the user's may print; stdout is for the result.
+    with redirect_stdout(sys.stderr):
+        machine = resolve_target(target)
     from lwc.cli.progress import PlainConsole, StageReporter
 
     reporter = StageReporter(PlainConsole())

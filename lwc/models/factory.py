@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lwc.errors import BadInputError, LwcError, UnsupportedError
+from lwc.errors import STOPS, BadInputError, LwcError, UnsupportedError
 from lwc.files import one_line
 from lwc.models.names import model_name, unique_identifiers
 from lwc.models.request import LoadedModel
@@ -29,7 +29,9 @@ def load_factory(text: str) -> LoadedModel:
         factory = _import(text, module_name, attribute)
         try:
             returned = factory()
-        except (Exception, SystemExit) as error:
+        except STOPS:
+            raise
+        except BaseException as error:
             raise BadInputError(
                 f"{text}: raised {type(error).__name__}: {one_line(error)}; correct it"
             ) from error
@@ -64,12 +66,14 @@ def _current_directory_importable() -> Iterator[None]:
 def _import(text: str, module_name: str, attribute: str) -> Any:
     try:
         module = import_module(module_name)
+    except STOPS:
+        raise
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         raise BadInputError(
             f"{text}: there is no module {missing!r}; check the name and the folder"
         ) from None
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise BadInputError(f"{text}: importing {module_name} raised {reason}; correct it") from error
     factory = getattr(module, attribute, None)
@@ -107,9 +111,9 @@ def _probe(text: str, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> in
     try:
         with torch.no_grad():
             result = module(*inputs)
-    except LwcError:
+    except (LwcError, *STOPS):
         raise
-    except Exception as error:
+    except BaseException as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise BadInputError(
             f"{text}: the module fails on its example inputs ({reason}); correct it"

@@ -20,7 +20,7 @@ def described(item: Pass[Any]) -> str:
 
 def blame(item: Pass[Any], what: str, cause: BaseException | None = None) -> Exception:
     """The error to raise where `item` did `what`: BadInputError for a plug-in, AssertionError for lwc's own."""
-    if isinstance(cause, LwcError):
+    if isinstance(cause, LwcError) and not is_plugin(item):
         return cause
     reason = "" if cause is None else f" ({type(cause).__name__}: {one_line(cause)})"
     message = f"{described(item)}: {what}{reason}"

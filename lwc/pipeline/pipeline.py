@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lwc.errors import BadInputError, UsageError
-from lwc.files import one_line
+from lwc.files import one_line, shortened
 from lwc.pipeline.plugin import load_file, plugin_error, what_is_wrong
 from lwc.pipeline.registry import DEFAULT, PASSES, installed_passes, make_pass, with_options
 from lwc.pipeline.rewrite import Pass
@@ -70,7 +70,7 @@ class Pipeline:
         side, _, name = places[0].partition("=") if places else ("", "", "")
         if len(places) > 1 or (places and side not in ("after", "before")):
             raise UsageError(
-                f"--pass {spec!r}: malformed; write FILE.py:Class,after=NAME or FILE.py:Class,before=NAME;"
+                f"--pass {shortened(spec)}: malformed; write FILE.py:Class,after=NAME or FILE.py:Class,before=NAME;"
                 " no path may have a comma or a brace"
             )
         if side:
@@ -95,7 +95,7 @@ class Pipeline:
         found = [position for position, item in enumerate(self.passes) if item.name == name]
         if not found:
             names = ", ".join(dict.fromkeys(item.name for item in self.passes)) or "none"
-            raise UsageError(f"pass {name!r}: not in the pipeline; choose from {names}")
+            raise UsageError(f"pass {shortened(name)}: not in the pipeline; choose from {names}")
         return found
 
     def __str__(self) -> str:
@@ -109,12 +109,13 @@ def _made(word: str) -> Pass[Any]:
     if not colon and not name.endswith(".py"):
         return make_pass(name, options)
     if not file or not class_name.isidentifier():
-        raise UsageError(f"pass {name!r}: names no class of a file; write FILE.py:Class")
+        raise UsageError(f"pass {shortened(name)}: names no class of a file; write FILE.py:Class")
     item = with_options(load_file(Path(file), class_name), options)
     if item.name in PASSES:
         raise _clash(item, "lwc's own")
-    if item.name in installed_passes():
-        raise _clash(item, installed_passes()[item.name].value)
+    rivals = installed_passes().get(item.name)
+    if rivals is not None:
+        raise _clash(item, rivals[0].value)
     return item
 
 

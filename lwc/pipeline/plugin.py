@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lwc.errors import BadInputError
-from lwc.files import one_line
+from lwc.errors import STOPS, BadInputError
+from lwc.files import one_line, shortened
 from lwc.pipeline.rewrite import Pass
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -30,13 +30,14 @@ def load_file(path: Path, class_name: str) -> type[Pass[Any]]:
     shown = one_line(str(path))
     if path.suffix != ".py":
         raise BadInputError(f"{shown}: is not a Python file; write --pass FILE.py:Class")
-    if not path.is_file():
+    # Path.is_file raises for a name that is too long.
+    if not os.path.isfile(path):
         raise BadInputError(f"{shown}: no such file; write --pass FILE.py:Class")
     content = _run_file(path)
     if class_name not in content:
         own = [key for key, kind in content.items() if _is_pass(kind) and kind is not Pass]
         hint = f"it has {', '.join(own)}" if own else "write --pass FILE.py:Class"
-        raise BadInputError(f"{shown}: has no class {class_name!r}; {hint}")
+        raise BadInputError(f"{shown}: has no class {shortened(class_name)}; {hint}")
     return checked_pass(f"{shown}:{class_name}", content[class_name])
 
 
@@ -52,8 +53,10 @@ def _run_file(path: Path) -> dict[str, Any]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         sys.modules.pop(name, None)
+        if isinstance(error, STOPS):
+            raise
         raise plugin_error(one_line(str(path)), "cannot be imported", error) from error
     return vars(module)
 

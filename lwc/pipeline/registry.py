@@ -3,11 +3,12 @@
 import dataclasses
 import difflib
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
-from lwc.errors import LwcError, UsageError
-from lwc.files import one_line
+from lwc.errors import STOPS, UsageError
+from lwc.files import one_line, shortened
+from lwc.installed import load_offer, offers
 from lwc.pipeline.plugin import checked_pass, plugin_error
 from lwc.pipeline.rewrite import Pass
 
@@ -108,23 +109,26 @@ def with_options(kind: type[Pass[Any]], options: dict[str, str]) -> Pass[Any]:
     values: dict[str, Any] = {}
     for key, text in options.items():
         if key not in defaults:
-            raise UsageError(f"pass {kind.name!r}: no option {key!r}; it has {', '.join(defaults) or 'none'}")
+            raise UsageError(
+                f"pass {kind.name!r}: no option {shortened(key)}; it has {', '.join(defaults) or 'none'}"
+            )
         type_ = type(defaults[key])
         try:
             values[key.replace("-", "_")] = _boolean(text) if type_ is bool else type_(text)
         except ValueError:
-            raise UsageError(f"pass {kind.name!r}: option {key}={text} is not {type_.__name__}") from None
+            given = one_line(f"{key}={text}", 80)
+            raise UsageError(f"pass {kind.name!r}: option {given} is not {type_.__name__}") from None
     return _instance(kind, values)
 
 
 def _instance(kind: type[Pass[Any]], values: dict[str, Any]) -> Pass[Any]:
     try:
         return kind(**values)
-    except LwcError:
+    except STOPS:
         raise
-    except Exception as error:
+    except BaseException as error:
         # A pass says so where an option's value is out of range.
-        if values and isinstance(error, ValueError):
+        if values and isinstance(error, ValueError | UsageError):
             raise UsageError(f"pass {kind.name!r}: {one_line(error)}") from None
         origin = f"pass {kind.name!r} ({kind.__module__}:{kind.__name__})"
         raise plugin_error(origin, "cannot be made", error) from error
@@ -132,41 +136,31 @@ def _instance(kind: type[Pass[Any]], values: dict[str, Any]) -> Pass[Any]:
 
 def pass_class(name: str) -> type[Pass[Any]]:
     """The class of the pass called `name`, lwc's own or an installed one. Raises as `make_pass` does."""
-    installed = installed_passes()
     if name in PASSES:
         module, _, attribute = PASSES[name].partition(":")
         kind: type[Pass[Any]] = getattr(import_module(module), attribute)
         return kind
-    if name not in installed:
-        known = [*PASSES, *installed]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
-        raise UsageError(f"pass {name!r}: unknown; {hint}")
-    point = installed[name]
-    origin = f"pass {name!r} ({point.value})"
-    try:
-        loaded = point.load()
-    except (Exception, SystemExit) as error:
-        raise plugin_error(origin, "cannot be imported", error) from error
-    return checked_pass(origin, loaded, name)
+    installed = installed_passes()
+    if name in installed:
+        return load_installed(name, installed[name])
+    known = [*PASSES, *installed]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+    raise UsageError(f"pass {shortened(name)}: unknown; {hint}")
 
 
-def installed_passes() -> dict[str, EntryPoint]:
-    """The passes of installed packages by name.
+def installed_passes() -> dict[str, tuple[EntryPoint, ...]]:
+    """The entry points of installed packages by the pass's name, several where they clash.
 
-    Raises BadInputError where one has the name of another or of lwc's own.
+    Raises BadInputError where they cannot be read.
     """
-    found: dict[str, EntryPoint] = {}
-    try:
-        points = entry_points(group=GROUP)
-    except Exception as error:
-        raise plugin_error("installed packages", "an entry_points.txt is malformed", error) from error
-    for point in points:
-        if point.name in PASSES or found.get(point.name, point).value != point.value:
-            rival = "lwc" if point.name in PASSES else found[point.name].value
-            raise plugin_error(f"pass {point.name!r} ({point.value})", f"has the name of a pass of {rival}")
-        found[point.name] = point
-    return found
+    return offers(GROUP)
+
+
+def load_installed(name: str, points: tuple[EntryPoint, ...]) -> type[Pass[Any]]:
+    """The class behind `points`, the entry points of that name. Raises BadInputError where it cannot be used."""
+    origin, loaded = load_offer("pass", points, PASSES)
+    return checked_pass(origin, loaded, name)
 
 
 def _boolean(text: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lwc.errors import STOPS
 from lwc.pipeline.guard import blame, is_plugin
 from lwc.pipeline.pipeline import Pipeline
 from lwc.pipeline.rewrite import Pass
@@ -71,7 +72,9 @@ def run_pipeline(
 
     `limit` ends the rewriting after that many rewrites in all. Raises BadInputError for a plug-in that fails.
     """
-    program = replace(program, module=deepcopy(program.module))
+    # A plug-in may write into the inputs, which are also the package's sample.
+    inputs = tuple(tensor.clone() for tensor in program.inputs)
+    program = replace(program, module=deepcopy(program.module), inputs=inputs)
     records: list[PassRecord] = []
     shapes = Shapes()
     refresh(program, shapes)
@@ -112,7 +115,9 @@ def apply_pass(item: Pass[Any], program: Program, shapes: Shapes, limit: int | N
     if rewritten or is_plugin(item):
         try:
             refresh(program, shapes)
-        except (Exception, SystemExit) as error:
+        except STOPS:
+            raise
+        except BaseException as error:
             raise blame(item, "left a graph that does not run", error) from error
     return PassRecord(item.name, tuple(rewritten), refusals, time.perf_counter() - start, tuple(notes))
 
@@ -124,7 +129,7 @@ def _sweep(
     rewritten: list[str] = []
     refusals: list[Refusal] = []
     notes: list[Note] = []
-    doing = "match"
+    doing = looking = "match" if type(item).candidates is Pass.candidates else "candidates"
     try:
         for node, match in item.candidates(program):
             doing = f"refuse of node {node.name!r}"
@@ -139,8 +144,10 @@ def _sweep(
             if said is not None:
                 notes.append(Note(name, _sentence("rewrite", said)))
             rewritten.append(name)
-            doing = "match"
-    except (Exception, SystemExit) as error:
+            doing = looking
+    except STOPS:
+        raise
+    except BaseException as error:
         raise blame(item, f"failed in {doing}", error) from error
     return rewritten, tuple(refusals), notes
 

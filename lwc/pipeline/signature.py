@@ -23,7 +23,7 @@ def require_signature(step: Step, operators: set[str]) -> None:
         before, after = of(step.before), of(step.after)
         if before != after:
             raise blame(step.item, f"changes the {what} from {_text(before)} to {_text(after)}")
-    were_there = {str(node.target) for node in step.before.module.graph.nodes}
+    were_there = _operators(step.before)
     for node in step.after.module.graph.find_nodes(op="call_module"):
         raise blame(step.item, f"writes a call of the module {node.target!r}; write operators")
     for name in sorted(_operators(step.after) - were_there - operators):
@@ -34,7 +34,15 @@ def require_signature(step: Step, operators: set[str]) -> None:
 def _operators(program: Program) -> set[str]:
     """What the graph calls, but for getitem, which every operator with several results needs."""
     calls = [node for node in program.module.graph.nodes if node.op == "call_function"]
-    return {str(node.target) for node in calls if node.target is not operator.getitem}
+    return {_name(node.target) for node in calls if node.target is not operator.getitem}
+
+
+def _name(target: Any) -> str:
+    """An operator's name with its overload, as in `aten.relu.default`; a function's name with its module."""
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target)
+    name = getattr(target, "__qualname__", type(target).__qualname__)
+    return f"the function {getattr(target, '__module__', None) or 'builtins'}.{name}"
 
 
 def _inputs(program: Program) -> list[Kind | None]:

@@ -1,6 +1,7 @@
 """The text form of pipelines: words between commas, each a pass with options in braces."""
 
 from lwc.errors import UsageError
+from lwc.files import one_line, shortened
 
 
 def split_words(text: str) -> list[str]:
@@ -9,14 +10,14 @@ def split_words(text: str) -> list[str]:
     for character in text:
         depth += {"{": 1, "}": -1}.get(character, 0)
         if depth not in (0, 1):
-            raise UsageError(f"passes {text!r}: braces do not match; write pass{{option=value}}")
+            raise UsageError(f"passes {shortened(text)}: braces do not match; write pass{{option=value}}")
         if character == "," and depth == 0:
             words.append("")
         else:
             words[-1] += character
     words = [word.strip() for word in words]
     if depth or not all(words):
-        raise UsageError(f"passes {text!r}: malformed; write a,b{{option=value}},c")
+        raise UsageError(f"passes {shortened(text)}: malformed; write a,b{{option=value}},c")
     return words
 
 
@@ -30,8 +31,10 @@ def split_options(word: str) -> tuple[str, dict[str, str]]:
     for item in inside.split(","):
         key, equals, value = (part.strip() for part in item.partition("="))
         if not equals or after:
-            raise UsageError(f"passes: {word!r} is malformed; write {name}{{option=value}}")
+            raise UsageError(
+                f"passes: {shortened(word)} is malformed; write {one_line(name, 80)}{{option=value}}"
+            )
         if key in options:
-            raise UsageError(f"pass {name!r}: option {key!r} is given twice; give it once")
+            raise UsageError(f"pass {shortened(name)}: option {shortened(key)} is given twice; give it once")
         options[key] = value
     return name, options

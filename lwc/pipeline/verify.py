@@ -8,6 +8,7 @@ where float32 and float64 are PyTorch's two runs of the program as it was traced
 time it rounds to float32; nothing else differs.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch.utils._pytree import tree_leaves
 
-from lwc.errors import VerificationError
+from lwc.errors import STOPS, VerificationError
 from lwc.oracle import ALLOWANCE, FACTOR, in_float64
 from lwc.pipeline.differ import first_difference
 from lwc.pipeline.guard import blame, described, is_plugin
@@ -50,11 +51,19 @@ class Disagreement:
     first_difference: str
 
 
+class DisagreementError(VerificationError):
+    """A pass changes the result; `found` says which, and where."""
+
+    def __init__(self, message: str, found: Disagreement) -> None:
+        super().__init__(message)
+        self.found = found
+
+
 class Verifier:
     """A hook that holds each pass's program against the one before it; after one that redefines it starts anew.
 
     `checks` has an entry for each pass that rewrote. `on_failure` is called with what is wrong before the
-    VerificationError, and gives what to add to its message.
+    DisagreementError, and gives what to add to its message.
     """
 
     def __init__(self, program: Program, on_failure: Callable[[Disagreement], str] | None = None) -> None:
@@ -66,7 +75,7 @@ class Verifier:
         self._start_from(program)
 
     def __call__(self, step: Step) -> None:
-        """Raises VerificationError where a pass changes a result, BadInputError where a plug-in breaks the graph."""
+        """Raises DisagreementError where a pass changes a result, BadInputError where a plug-in breaks the graph."""
         start = time.perf_counter()
         self._operators |= set(step.item.introduces)
         require_signature(step, self._operators)
@@ -76,7 +85,12 @@ class Verifier:
         # A plug-in may change what it only looks at.
         if self._expected is None or (step.record.count == 0 and not is_plugin(step.item)):
             return
-        actual = run_float64(step.after)
+        try:
+            actual = run_float64(step.after)
+        except STOPS:
+            raise
+        except BaseException as cause:
+            raise blame(step.item, "left a graph that cannot be run in float64", cause) from cause
         error, limit = self._worst(actual)
         check = PassCheck(error, limit, time.perf_counter() - start)
         if not error <= limit:
@@ -86,14 +100,14 @@ class Verifier:
             self.checks[step.position] = check
 
     def _start_from(self, program: Program) -> None:
-        self._expected = run_float64(program)
-        self._limits = [] if self._expected is None else _limits(program, self._expected)
+        exact = _run_finite(program)
+        self._limits = [] if exact is None else _limits(program, exact)
+        # Where float32 overflows, its error is no measure.
+        self._expected = exact if all(map(math.isfinite, self._limits)) else None
 
-    def _worst(self, actual: Outputs | None) -> tuple[float, float]:
+    def _worst(self, actual: Outputs) -> tuple[float, float]:
         """The error and the limit of the output that is furthest from the one before, in parts of its limit."""
         assert self._expected is not None
-        if actual is None:
-            return float("nan"), 0.0
         errors = [rms(got - want) for got, want in zip(actual, self._expected, strict=True)]
         return max(zip(errors, self._limits, strict=True), key=lambda pair: _excess(*pair))
 
@@ -107,20 +121,33 @@ class Verifier:
         extra = "" if self._on_failure is None else self._on_failure(found)
         own = f"report it, or leave it out with --passes default,-{step.item.name}"
         advice = "mend the pass, or leave it out" if is_plugin(step.item) else own
-        raise VerificationError(
-            f"{described(step.item)}: rewrite {application} of {step.record.count}, at node {node!r}, changes the"
-            f" result by {check.error:.3g} (root mean square), more than {check.limit:.3g};"
-            f" first different: {named}; {extra}{advice}"
+        message = (
+            f"{described(step.item)}: rewrite {application} of {step.record.count}, at node {node!r},"
+            f" {_what_it_does(check)}; first different: {named}; {extra}{advice}"
         )
+        raise DisagreementError(message, found)
 
     def _first_application(self, step: Step) -> tuple[int, str]:
         """The number of the first rewrite that breaks agreement, by bisection, and its node."""
         good, bad = 0, step.record.count
         while bad - good > 1:
             middle = (good + bad) // 2
-            error, limit = self._worst(run_float64(_part(step, middle)))
-            good, bad = (middle, bad) if error <= limit else (good, middle)
+            good, bad = (middle, bad) if self._agrees(_part(step, middle)) else (good, middle)
         return bad, step.record.rewritten[bad - 1]
+
+    def _agrees(self, part: Program) -> bool:
+        try:
+            error, limit = self._worst(run_float64(part))
+        except Exception:
+            # Half of a pass's rewrites may leave what its whole does not.
+            return False
+        return error <= limit
+
+
+def _what_it_does(check: PassCheck) -> str:
+    if not math.isfinite(check.error):
+        return f"makes the result {'NaN' if math.isnan(check.error) else 'infinite'}"
+    return f"changes the result by {check.error:.3g} (root mean square), more than {check.limit:.3g}"
 
 
 def _part(step: Step, limit: int) -> Program:
@@ -131,20 +158,25 @@ def _part(step: Step, limit: int) -> Program:
 
 
 def _excess(error: float, limit: float) -> float:
-    return error / limit if error == error else float("inf")
+    return math.inf if math.isnan(error) else error / limit
 
 
-def run_float64(program: Program) -> Outputs | None:
+def _run_finite(program: Program) -> Outputs | None:
     """The outputs in float64; None where PyTorch cannot run it so, or they are not finite.
 
     The package's own verification says so to the user.
     """
-    double = tuple(x.double() if x.is_floating_point() else x for x in program.inputs)
     try:
-        outputs = _run(in_float64(program.module), double)
+        outputs = run_float64(program)
     except RuntimeError:
         return None
     return outputs if all(bool(torch.isfinite(output).all()) for output in outputs) else None
+
+
+def run_float64(program: Program) -> Outputs:
+    """The outputs in float64. Raises what PyTorch raises where it cannot run the program so."""
+    double = tuple(x.double() if x.is_floating_point() else x for x in program.inputs)
+    return _run(in_float64(program.module), double)
 
 
 def _run(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Outputs:

@@ -26,7 +26,7 @@ FAILURES = [
     (ValueError("x\ny"), 70),
     (RecursionError("maximum recursion depth exceeded"), 70),
     (KeyboardInterrupt(), 130),
-    (failures.Terminated(), 143),
+    (errors.Terminated(), 143),
 ]
 
 

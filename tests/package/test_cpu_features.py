@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lwc.targets import resolve
+from lwc.targets.check import CPUINFO_NAMES
 from lwc.targets.native import cpu_features
-from lwc.targets.resolve import resolve_target
+from lwc.targets.resolve import TARGETS, resolve_target
 
 SOURCE = (Path(__file__).parents[2] / "lwc" / "runtime" / "cpu.c").read_text()
 
@@ -25,7 +25,7 @@ def test_the_tables_are_found() -> None:
     assert not known("x86_64") & known("aarch64")
 
 
-@pytest.mark.parametrize("name", resolve.TARGETS)
+@pytest.mark.parametrize("name", TARGETS)
 def test_every_target(name: str) -> None:
     target = resolve_target(name)
     assert target.cpu_features
@@ -33,7 +33,7 @@ def test_every_target(name: str) -> None:
 
 
 def test_every_feature_that_can_be_given_by_hand() -> None:
-    for architecture, names in resolve._CPUINFO_NAMES.items():
+    for architecture, names in CPUINFO_NAMES.items():
         assert set(names.values()) <= known(architecture)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lwc.passes.fold_constants import FoldConstants
 from lwc.pipeline import Pipeline, run_pipeline
 from tests.programs import Compute, operators, program_of, reasons, rewrite
 
@@ -92,3 +93,8 @@ def test_a_branch_on_a_tensor_keeps_its_two_graphs(rng: torch.Generator) -> None
     program = program_of(Compute(function), SHAPE, rng=rng)
     _, record = rewrite("fold-constants", program, rng)
     assert (record.count, record.refusals) == (0, ())
+
+
+def test_a_limit_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="max-elements -1: out of range; give 0 or more"):
+        FoldConstants(max_elements=-1)

@@ -40,6 +40,7 @@ IMPORTS = {
     "def broken(:": "cannot be imported (SyntaxError: invalid syntax (my_pass.py, line 1))",
     "raise ValueError('first\\nsecond')": "cannot be imported (ValueError: first second)",
     "import sys; sys.exit('bye')": "cannot be imported (SystemExit: bye)",
+    "raise BaseException('bye')": "cannot be imported (BaseException: bye)",
     "import no_such_module": "cannot be imported (ModuleNotFoundError: No module named 'no_such_module')",
     "from . import helper": "cannot be imported (ModuleNotFoundError: No module named",
     "\0": "cannot be imported (",

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lwc.errors import BadInputError
+from lwc.passes.fold_constants import FoldConstants
 from lwc.pipeline import DEFAULT, Pipeline, make_pass, run_pipeline
 from lwc.trace import Program
 from tests.pipeline.plugins import GOOD, Install, Write, line_of, names
@@ -28,9 +29,13 @@ def test_an_installed_pass_runs_only_when_asked_for(install: Install) -> None:
 BROKEN_PACKAGES: dict[str, tuple[dict[str, str], str]] = {
     "import that raises": (
         {"text": "1 / 0"},
-        "cannot be imported (ZeroDivisionError: division by zero); mend the plug-in, or leave it out",
+        "cannot be imported (ZeroDivisionError: division by zero); mend the package, or uninstall it",
     ),
     "import that exits": ({"text": "import sys; sys.exit(3)"}, "cannot be imported (SystemExit: 3)"),
+    "import that ends a generator": (
+        {"text": "raise GeneratorExit(3)"},
+        "cannot be imported (GeneratorExit: 3)",
+    ),
     "no module": ({"value": "no_such_module:A"}, "cannot be imported (ModuleNotFoundError: No module named"),
     "no class": ({"text": ""}, "cannot be imported (AttributeError: "),
     "a module": ({"value": "alpha_module_of_a_test"}, "is not a class that derives from lwc.pipeline.Pass"),
@@ -65,14 +70,24 @@ def test_names_clash(install: Install, write: Write) -> None:
     assert "beta_module_of_a_test:MyPass" in line
 
 
-def test_a_package_with_the_name_of_a_pass_of_lwc(install: Install) -> None:
-    install(name="fold-constants")
-    line = line_of(BadInputError, lambda: Pipeline.parse("default"))
-    assert "pass 'fold-constants' (alpha_module_of_a_test:MyPass): has the name of a pass of lwc" in line
+def test_packages_that_clash_do_no_harm_unless_asked_for(install: Install, write: Write) -> None:
+    install()
+    install(package="beta")
+    install(GOOD.replace("my-pass", "your-pass"), package="gamma", name="your-pass")
+    assert names(Pipeline.parse("default")) == list(DEFAULT)
+    assert names(Pipeline.parse("your-pass")) == ["your-pass"]
+    assert names(Pipeline(()).with_pass(write(GOOD.replace("my-pass", "other")))) == ["other"]
+
+
+def test_a_package_with_the_name_of_a_pass_of_lwc_leaves_that_as_it_is(install: Install) -> None:
+    install(GOOD.replace("my-pass", "fold-constants"), name="fold-constants")
+    assert isinstance(Pipeline.parse("fold-constants").passes[0], FoldConstants)
+    assert names(Pipeline.parse("default")) == list(DEFAULT)
 
 
 def test_entry_points_that_cannot_be_read(install: Install, tmp_path: Path) -> None:
     install()
     (tmp_path / "site" / "alpha-1.0.dist-info" / "entry_points.txt").write_text("[lwc.passes]\nnonsense\n")
-    line = line_of(BadInputError, lambda: Pipeline.parse("default"))
+    assert names(Pipeline.parse("default")) == list(DEFAULT)
+    line = line_of(BadInputError, lambda: Pipeline.parse("my-pass"))
     assert line.startswith("installed packages: an entry_points.txt is malformed (")

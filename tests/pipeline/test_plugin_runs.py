@@ -1,8 +1,9 @@
 """Passes that fail when they run, or change what they must not."""
 
 import pytest
+import torch
 
-from lwc.errors import BadInputError, VerificationError
+from lwc.errors import STOPS, BadInputError, VerificationError
 from lwc.pipeline import Pipeline, run_pipeline
 from lwc.pipeline.verify import Verifier
 from lwc.trace import Program
@@ -30,6 +31,38 @@ RUNS: dict[str, tuple[str, str]] = {
     "ends the process": (
         changed(REWRITE, "raise SystemExit(3)"),
         "failed in rewrite of node 'relu' (SystemExit: 3)",
+    ),
+    "ends a generator": (
+        changed(MATCH, "raise GeneratorExit(3)"),
+        "failed in match (GeneratorExit: 3)",
+    ),
+    "an error of no kind": (
+        changed(REFUSE, "raise BaseException('old')"),
+        "failed in refuse of node 'relu' (BaseException: old)",
+    ),
+    "an error of lwc's": (
+        changed(REWRITE, "import lwc.errors; raise lwc.errors.UnsupportedError('no way')"),
+        "failed in rewrite of node 'relu' (UnsupportedError: no way)",
+    ),
+    "an error without a text": (
+        changed(REWRITE, "raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})"),
+        "failed in rewrite of node 'relu' (Odd: Odd)",
+    ),
+    "an error with an address": (
+        changed(REWRITE, "raise ValueError(object())"),
+        "failed in rewrite of node 'relu' (ValueError: <object object>)",
+    ),
+    "candidates raise": (
+        changed("def match", "def candidates(self, program):\n        1 / 0\n\n    def match"),
+        "failed in candidates (ZeroDivisionError: division by zero)",
+    ),
+    "candidates are no pairs": (
+        changed("def match", "def candidates(self, program):\n        return [3]\n\n    def match"),
+        "failed in candidates (TypeError: ",
+    ),
+    "candidates of nothing": (
+        changed("def match", "def candidates(self, program):\n        pass\n\n    def match"),
+        "failed in candidates (TypeError: 'NoneType' object is not iterable)",
     ),
     "refuses without a reason": (changed(REFUSE, "return ''"), "refuse returned '', not a sentence or None"),
     "refuses in two lines": (changed(REFUSE, "return 'a\\nb'"), "not a sentence or None"),
@@ -75,6 +108,23 @@ def test_a_pass_that_fails(
     assert want in line
     assert line.endswith("; mend the pass, or leave it out")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "lwc.errors.Terminated"])
+def test_an_interrupt_stays_one(write: Write, program: Program, kind: str) -> None:
+    spec = write(changed(REWRITE, f"import lwc.errors; raise {kind}"))
+    with pytest.raises(STOPS):
+        run_pipeline(Pipeline(()).with_pass(spec), program)
+    with pytest.raises(STOPS):
+        Pipeline(()).with_pass(write(f"import lwc.errors; raise {kind}"))
+
+
+def test_inputs_that_a_pass_writes_into_stay_as_they_are_for_others(write: Write, program: Program) -> None:
+    want = program.inputs[0].clone()
+    spec = write(changed(REWRITE, "program.inputs[0].zero_()"))
+    _, (record,) = run_pipeline(Pipeline(()).with_pass(spec), program)
+    assert record.count == 2
+    assert torch.equal(program.inputs[0], want)
 
 
 WRONG = {

@@ -96,6 +96,15 @@ def test_the_vendor_in_a_triple_does_not_matter(triple: str) -> None:
     assert target.triple == f"{target.architecture}-linux-gnu"
 
 
+@pytest.mark.parametrize("text", ["x" * 5000, f"{ARM},cpu={'x' * 5000}"])
+def test_what_is_long_is_cut(text: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"\.\.\.': has more than 400 characters; give a shorter one"
+    ) as caught:
+        resolve_target(text)
+    assert len(str(caught.value)) < 200
+
+
 NOT_UNDERSTOOD = "is not understood; write triple=...,cpu=...,features=a+b"
 NO_GLIBC = "only Linux with glibc is supported"
 NO_CODE = "is not supported; use x86_64-linux-gnu or aarch64-linux-gnu"
