@@ -67,7 +67,7 @@ def hold(
 
     One that fails, crashes or hangs stays in the result with its `failure`; the others go on.
     """
-    entrants = []
+    entrants: list[Entrant] = []
     with _ended(entrants):
         for name, engine in engines.items():
             progress(f"preparing {name}")

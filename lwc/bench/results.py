@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lwc.bench.contest import Entrant
 from lwc.bench.engines import LWC
 from lwc.bench.task import Array
+
+Reals = NDArray[np.floating[Any]]
 
 # Of the outputs' RMS. An engine beyond it computes something else, or in less than float32.
 MAX_ERROR = 1e-4
@@ -32,7 +36,7 @@ class Result:
     failure: str | None = None
 
 
-def summarize(entrants: Sequence[Entrant], reference: Sequence[Array]) -> list[Result]:
+def summarize(entrants: Sequence[Entrant], reference: Sequence[Reals]) -> list[Result]:
     """The result of each engine, in the same order. `reference`: the outputs in float64."""
     ours = next(
         (_medians(entrant) for entrant in entrants if entrant.name == LWC and _complete(entrant)), None
@@ -46,7 +50,7 @@ def best_peer(results: Sequence[Result]) -> Result | None:
     return min(peers, key=lambda result: result.median or np.inf, default=None)
 
 
-def _summarize(entrant: Entrant, reference: Sequence[Array], ours: Array | None) -> Result:
+def _summarize(entrant: Entrant, reference: Sequence[Reals], ours: Reals | None) -> Result:
     if not _complete(entrant):
         return Result(entrant.name, entrant.version, failure=entrant.failure)
     times = np.concatenate(entrant.rounds)
@@ -67,11 +71,11 @@ def _complete(entrant: Entrant) -> bool:
     return entrant.failure is None and bool(entrant.rounds)
 
 
-def _medians(entrant: Entrant) -> Array:
+def _medians(entrant: Entrant) -> Reals:
     return np.array([np.median(times) for times in entrant.rounds])
 
 
-def relative_error(outputs: Sequence[Array], reference: Sequence[Array]) -> float:
+def relative_error(outputs: Sequence[Array], reference: Sequence[Reals]) -> float:
     """RMS of the difference over RMS of the reference; infinite where number, shape or values cannot be compared."""
     if [array.shape for array in outputs] != [array.shape for array in reference]:
         return float("inf")

@@ -43,8 +43,8 @@ class Task:
     def arrays(self) -> list[Array]:
         """The inputs."""
         with np.load(self.folder / "inputs.npz") as stored:
-            return [stored[f"input_{number}"] for number in range(len(stored.files))]
+            return [stored[name] for name in stored.files]
 
     def store_arrays(self, arrays: list[Array]) -> None:
         """Keep the inputs for `arrays`."""
-        np.savez(self.folder / "inputs.npz", **{f"input_{n}": array for n, array in enumerate(arrays)})
+        np.savez(self.folder / "inputs.npz", *arrays)

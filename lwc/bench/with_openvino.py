@@ -2,7 +2,7 @@
 
 import openvino
 
-from lwc.bench.task import Run, Task
+from lwc.bench.task import Array, Run, Task
 
 _FOR_LATENCY = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": "1"}
 
@@ -14,8 +14,8 @@ def prepare(task: Task) -> Run:
     request = core.compile_model(core.read_model(task.onnx), "CPU", config).create_infer_request()
     inputs = task.arrays()
 
-    def run() -> list[object]:
+    def run() -> list[Array]:
         results = request.infer(inputs, share_inputs=True, share_outputs=True)
         return [results[port] for port in range(len(results))]
 
-    return run  # type: ignore[return-value]
+    return run

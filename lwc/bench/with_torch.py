@@ -1,5 +1,8 @@
 """PyTorch as it is, without compiling."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from lwc.bench.task import Array, Run, Task
@@ -10,7 +13,7 @@ def prepare(task: Task) -> Run:
     return runner(task, task.load().module)
 
 
-def runner(task: Task, module: torch.nn.Module) -> Run:
+def runner(task: Task, module: Callable[..., Any]) -> Run:
     """Calls `module` without gradients."""
     torch.set_num_threads(task.threads)
     inputs = [torch.from_numpy(array) for array in task.arrays()]

@@ -16,7 +16,7 @@ from tests.compiled.support import require_runner
 pytestmark = pytest.mark.slow
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lwc", *map(str, arguments)], capture_output=True, text=True, timeout=300
     )

@@ -30,7 +30,8 @@ class Tokens(nn.Module):
         heads = self.blocks[0](tokens).view(batch, count, 2, 24).transpose(1, 2)
         q, k, v = heads.split(8, dim=-1)
         mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, count, 16)
-        return self.classifier(self.blocks[1](mixed)).flatten(0, 1).view(batch, count, 32)
+        logits: torch.Tensor = self.classifier(self.blocks[1](mixed))
+        return logits.flatten(0, 1).view(batch, count, 32)
 
 
 def calls_of(module: nn.Module, shape: Shape, rng: torch.Generator) -> tuple[KernelCall, ...]:
@@ -63,6 +64,7 @@ def test_a_layer_called_twice_has_one_name(rng: torch.Generator) -> None:
             self.shared = nn.Linear(16, 16)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.shared(self.shared(x).relu())
+            y: torch.Tensor = self.shared(self.shared(x).relu())
+            return y
 
     assert [call.layer for call in calls_of(Twice(), (4, 16), rng)] == ["shared", "shared"]
