@@ -32,8 +32,11 @@ format: $(VENV)/.dev ## format the Python code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench ## measure beside ONNX Runtime
-	$(BIN)/python benchmarks/against_onnxruntime.py mobilenet_v1 mobilenet_v2 levit_128s mobilevit_small
+bench: $(VENV)/.bench ## measure beside other engines, and write benchmarks/README.md
+	@mkdir -p build
+	$(BIN)/lwc bench mobilenet_v1 mobilenet_v2 levit_128s mobilevit_small --weights random --json build/figures.json
+	$(BIN)/python benchmarks/table.py build/figures.json > build/README.md
+	@mv build/README.md benchmarks/README.md
 
 clean: ## remove the environment and the demo's packages
 	rm -rf $(VENV) build *.egg-info mobilenet_v1-arm64 mobilenet_v1-native

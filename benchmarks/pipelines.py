@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from timing import measure
 
 import lwc
+from lwc.bench.timing import measure
 from lwc.models.load import load_model
 from lwc.models.request import ModelRequest
 
