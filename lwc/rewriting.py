@@ -55,6 +55,7 @@ class PassOptions:
         """The options as the command line takes them."""
         words = [] if str(self.spec) == "default" else ["--passes", str(self.spec)]
         words += [word for text in self.extra for word in ("--pass", text)]
+        words += [] if self.limit is None else ["--pass-limit", str(self.limit)]
         words += [] if self.prune is None else ["--prune", str(self.prune)]
         return shlex.join(words)
 
@@ -120,6 +121,8 @@ def _reproduce(path: Path, traced: Program, options: PassOptions, found: Disagre
             torch.export.save(torch.export.export(traced.module, traced.inputs), path)
     except Exception as error:
         return f"no reproducer could be written to {path} ({type(error).__name__}); "
+    if isinstance(options.spec, Pipeline) and not options.spec.has_text():
+        return f"no command can name its passes: repeat it from Python, with the same passes and the model {path}; "
     words = [word for sample in samples for word in ("--input", str(sample))]
     words += [] if traced.target is None else ["--target", traced.target.name]
     arguments = " ".join(filter(None, (shlex.join(words), options.arguments())))

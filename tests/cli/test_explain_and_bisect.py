@@ -12,40 +12,6 @@ from tests.cli.conftest import Lwc
 
 SMALL = ("mobilenet_v1", "--width", "0.25", "--image-size", "32", "--weights", "random")
 
-CLIP = """
-from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import fx
-
-from lwc.ops import ConvView
-from lwc.pipeline import Pass
-
-
-@dataclass(frozen=True)
-class Clip(Pass[fx.Node]):
-    name: ClassVar[str] = "clip"
-    bound: float = 0.3
-
-    def match(self, program, node):
-        fused = node.target is torch.ops.lwc.conv2d.default and ConvView.of(node).maximum == 6
-        return node if fused else None
-
-    def refuse(self, program, match):
-        return None if match.name.endswith("7") else "its name does not end in 7"
-
-    def rewrite(self, program, match):
-        match.args = (*match.args[:9], self.bound, *match.args[10:])
-"""
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> str:
-    """A pass that clips some ReLU6 lower, as `--pass` takes it."""
-    (tmp_path / "clip.py").write_text(CLIP)
-    return f"{tmp_path / 'clip.py'}:Clip,after=fuse-activation"
-
 
 def test_explain_shows_each_candidate_of_each_pass(lwc: Lwc) -> None:
     done = lwc("explain", *SMALL)
@@ -136,30 +102,6 @@ def test_bisect_names_the_pass_the_rewrite_and_the_node(lwc: Lwc, clip: str) -> 
         r"pass 'clip' .*: rewrite 1 of \d+, at node '(\S+7)', changes the result by \S+ \(root mean square\)",
         error,
     )
-
-
-def test_a_compilation_stops_at_the_wrong_pass_and_leaves_a_reproducer(
-    lwc: Lwc, clip: str, tmp_path: Path
-) -> None:
-    done = lwc("compile", *SMALL, "-o", tmp_path / "out", "--pass", clip)
-    assert done.code == 5
-    assert not (tmp_path / "out").exists()
-    command = re.search(r"repeat it with `lwc (bisect [^`]*)`", done.err)
-    assert command is not None
-    assert "--target native" in command[1]
-    assert (tmp_path / "out-reproducer-clip.pt2").exists()
-    again = lwc(*command[1].split())
-    assert again.code == 5
-    size = re.compile(r"rewrite \d+ of \d+, at node '\w+', changes the result by \S+")
-    assert size.findall(again.err) == size.findall(done.err) != []
-
-
-def test_a_reproducer_replaces_no_file(lwc: Lwc, clip: str, tmp_path: Path) -> None:
-    mine = tmp_path / "out-reproducer-clip.pt2"
-    mine.write_text("mine")
-    done = lwc("compile", *SMALL, "-o", tmp_path / "out", "--pass", clip)
-    assert "out-reproducer-clip-2.pt2" in done.err
-    assert mine.read_text() == "mine"
 
 
 def test_bisect_takes_an_input(lwc: Lwc, tmp_path: Path) -> None:
