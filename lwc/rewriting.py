@@ -62,11 +62,12 @@ class PassOptions:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """The program after the passes, what each did, and how it was checked: by its position, where it rewrote.
+    """The program before and after the passes, what each did, and, by its position, how it was checked.
 
     `pruned`: what was pruned by magnitude, whose reference is then what the program has to give.
     """
 
+    traced: Program
     program: Program
     records: tuple[PassRecord, ...]
     checks: dict[int, PassCheck]
@@ -94,7 +95,8 @@ def rewrite(
         if verifier is not None:
             hooks.append(verifier)
         program, records = run_pipeline(pipeline, traced, tuple(hooks), options.limit)
-    return Rewritten(program, records, {} if verifier is None else verifier.checks, recorder.pruned)
+    checks = {} if verifier is None else verifier.checks
+    return Rewritten(traced, program, records, checks, recorder.pruned)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
+from lwc.graph_view import find_cycle
 from lwc.pipeline.guard import blame, is_plugin
 from lwc.pipeline.pipeline import Pipeline
 from lwc.pipeline.rewrite import Pass
@@ -113,7 +114,9 @@ def apply_pass(item: Pass[Any], program: Program, limit: int | None = None) -> P
         try:
             refresh(program)
         except (Exception, SystemExit) as error:
-            raise blame(item, "left a graph that does not run", error) from error
+            cycle = find_cycle(graph)
+            why = f": {cycle[0]!r} needs its own result, through {cycle[-1]!r}" if cycle else ""
+            raise blame(item, f"left a graph that does not run{why}", error) from error
     return PassRecord(item.name, tuple(rewritten), refusals, time.perf_counter() - start, tuple(notes))
 
 

@@ -18,14 +18,24 @@ def test_explain_shows_each_candidate_of_each_pass(lwc: Lwc) -> None:
     assert done.code == 0
     lines = done.out.splitlines()
     assert lines[0].split() == ["position", "pass", "node", "what", "why"]
-    assert list(dict.fromkeys(line.split()[1] for line in lines[1:-2])) == list(dict.fromkeys(DEFAULT))
-    assert sum(line.split()[1:4:2] == ["fuse-activation", "rewritten"] for line in lines[1:-2]) == 27
-    assert re.fullmatch(r"\d+ rewritten, 0 refused", lines[-1])
+    assert list(dict.fromkeys(line.split()[1] for line in lines[1:-3])) == list(dict.fromkeys(DEFAULT))
+    assert sum(line.split()[1:4:2] == ["fuse-activation", "rewritten"] for line in lines[1:-3]) == 27
+    assert re.fullmatch(r"\d+ rewritten, 0 refused", lines[-2])
+
+
+def test_explain_shows_what_the_passes_make_of_the_memory(lwc: Lwc) -> None:
+    line = lwc("explain", *SMALL, "--pass", "fold-padding").out.splitlines()[-1]
+    assert re.fullmatch(r"activations take \S+ kB at \w+ before all passes, \S+ kB at \w+ after them", line)
+    memory = json.loads(lwc("explain", *SMALL, "--json").out)["most_memory"]
+    # What the second convolution and the third, which are one operator, read and give.
+    assert memory["after"] == {"bytes": 4 * (8 + 16) * 16 * 16, "node": "separable_conv2d_default"}
+    # A padding copies the 16 channels, with a border.
+    assert memory["before"] == {"bytes": 4 * 16 * (16 * 16 + 17 * 17), "node": "pad_3"}
 
 
 def test_explain_of_one_pass(lwc: Lwc) -> None:
     done = lwc("explain", *SMALL, "--pass", "fold-batch-norm")
-    assert done.out.splitlines()[-1] == "27 rewritten, 0 refused"
+    assert done.out.splitlines()[-2] == "27 rewritten, 0 refused"
     assert "fold-padding" not in done.out
 
 
@@ -53,8 +63,8 @@ def test_explain_says_what_pruning_does(lwc: Lwc) -> None:
 def test_explain_shows_what_a_pass_decided_for_the_target(lwc: Lwc) -> None:
     options = ("explain", *SMALL, "--pass", "select-depthwise-kernel", "--target")
     lines = lwc(*options, "cortex-a72").out.splitlines()
-    assert lines[-1] == "13 rewritten, 0 refused"
-    assert all(re.search(r" rewritten +\w+, of padded \d+, .* thousand cycles", line) for line in lines[1:-2])
+    assert lines[-2] == "13 rewritten, 0 refused"
+    assert all(re.search(r" rewritten +\w+, of padded \d+, .* thousand cycles", line) for line in lines[1:-3])
     (small,) = json.loads(lwc(*options, "cortex-a72", "--json").out)["passes"]
     assert [note["node"] for note in small["notes"]] == small["rewritten"]
     (wide,) = json.loads(lwc(*options, "x86-64-v4", "--json").out)["passes"]
@@ -70,7 +80,7 @@ def test_an_unknown_target_is_refused_before_the_model_is_loaded(lwc: Lwc, verb:
 
 def test_explain_stops_at_the_limit(lwc: Lwc) -> None:
     done = lwc("explain", *SMALL, "--pass-limit", "60")
-    assert done.out.splitlines()[-1].startswith("60 rewritten")
+    assert done.out.splitlines()[-2].startswith("60 rewritten")
 
 
 def test_bisect_of_right_passes(lwc: Lwc) -> None:
