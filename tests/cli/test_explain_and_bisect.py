@@ -50,7 +50,8 @@ def test_explain_adds_a_pass_of_the_users_and_shows_it_alone(lwc: Lwc, clip: str
 
 
 def test_explain_says_what_pruning_does(lwc: Lwc) -> None:
-    document = json.loads(lwc("explain", *SMALL, "--prune", "0.5", "--pass", "zero-channels", "--json").out)
+    options = ("--target", "x86-64-v3", "--prune", "0.5", "--pass", "zero-channels")
+    document = json.loads(lwc("explain", *SMALL, *options, "--json").out)
     (entry,) = document["passes"]
     assert entry["position"] == DEFAULT.index("prune-channels") + 1
     assert len(entry["rewritten"]) == 13
