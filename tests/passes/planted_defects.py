@@ -233,7 +233,7 @@ DEFECTS: dict[str, Defect] = {
         "lwc/passes/prune_channels.py",
         "(values == 0) if reader.padded else values.isfinite()",
         "values.isfinite()",
-        f"{_PASSES}/test_prune_channels.py::test_refuses[constant before zero padding]",
+        f"{_PASSES}/test_prune_channels_guards.py::test_refuses[constant before zero padding]",
     ),
     # fuse-residual-add.
     "a residual is subtracted": Defect(

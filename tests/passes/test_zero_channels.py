@@ -15,14 +15,8 @@ from lwc.ops import ConvView
 from lwc.pipeline import PassRecord, Pipeline, run_pipeline
 from lwc.targets.resolve import resolve_target
 from lwc.trace import Program
-from tests.passes.test_prune_channels import (
-    REFUSED,
-    mobile_block,
-    pruned_program,
-    residual,
-    silence,
-    weight_shapes,
-)
+from tests.passes.pruned_networks import mobile_block, pruned_program, residual, silence, weight_shapes
+from tests.passes.test_prune_channels_guards import REFUSED
 from tests.passes.test_random_graphs import Network
 from tests.programs import Compute, in_float64, operators, program_of, reasons, rewrite, rms, run
 
