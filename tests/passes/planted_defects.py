@@ -133,13 +133,13 @@ DEFECTS: dict[str, Defect] = {
         "lwc/passes/fold_batch_norm.py",
         "if has_other_users(producer, norm):",
         "if False:",
-        f"{_PASSES}/test_fold_batch_norm.py::test_refuses[second user]",
+        f"{_PASSES}/test_fold_batch_norm_guards.py::test_refuses[second user]",
     ),
     "a batch norm whose statistics are read is folded": Defect(
         "lwc/passes/fold_batch_norm.py",
         "if reads_statistics(norm):",
         "if False:",
-        f"{_PASSES}/test_fold_batch_norm.py::test_refuses[statistics]",
+        f"{_PASSES}/test_fold_batch_norm_guards.py::test_refuses[statistics]",
     ),
     "a batch norm scales the last axis": Defect(
         "lwc/passes/decompose_batch_norm.py",
