@@ -315,7 +315,7 @@ DEFECTS: dict[str, Defect] = {
         "lwc/passes/fuse_attention.py",
         "shape_of(match.bias)[:-3] not in ((), (1,))",
         "shape_of(match.bias)[:-3] == (99,)",
-        f"{_PASSES}/test_fuse_attention.py",
+        f"{_PASSES}/test_fuse_attention_guards.py",
     ),
     "the scale goes to the keys' rows": Defect(
         "lwc/passes/fold_attention_scale.py",
