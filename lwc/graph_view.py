@@ -21,18 +21,15 @@ def as_networkx(graph: fx.Graph) -> nx.DiGraph:
     return view
 
 
-def is_convex(graph: fx.Graph, region: Collection[str]) -> bool:
-    """Whether no path leaves `region` and comes back, so that the region can be computed in one go.
+def find_cycle(graph: fx.Graph) -> list[str]:
+    """The names of nodes that need each other, each read by the next and the last by the first; none in an order.
 
-    That is so where the graph is still acyclic with the region as one node.
+    A region that becomes one node has to be convex: where a path leaves it and comes back, the node needs itself.
     """
-    view, whole = as_networkx(graph), object()
-    unknown = set(region) - set(view)
-    if unknown:
-        raise ValueError(f"{min(unknown)!r} is not in the graph")
-    merged = nx.relabel_nodes(view, {name: whole for name in region})
-    merged.remove_edges_from(list(nx.selfloop_edges(merged)))
-    return bool(nx.is_directed_acyclic_graph(merged))
+    try:
+        return [name for name, _ in nx.find_cycle(as_networkx(graph))]
+    except nx.NetworkXNoCycle:
+        return []
 
 
 def peak_memory(program: Program) -> tuple[int, str]:

@@ -55,17 +55,19 @@ class PassOptions:
         """The options as the command line takes them."""
         words = [] if str(self.spec) == "default" else ["--passes", str(self.spec)]
         words += [word for text in self.extra for word in ("--pass", text)]
+        words += [] if self.limit is None else ["--pass-limit", str(self.limit)]
         words += [] if self.prune is None else ["--prune", str(self.prune)]
         return shlex.join(words)
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """The program after the passes, what each did, and how it was checked: by its position, where it rewrote.
+    """The program before and after the passes, what each did, and, by its position, how it was checked.
 
     `pruned`: what was pruned by magnitude, whose reference is then what the program has to give.
     """
 
+    traced: Program
     program: Program
     records: tuple[PassRecord, ...]
     checks: dict[int, PassCheck]
@@ -93,7 +95,8 @@ def rewrite(
         if verifier is not None:
             hooks.append(verifier)
         program, records = run_pipeline(pipeline, traced, tuple(hooks), options.limit)
-    return Rewritten(program, records, {} if verifier is None else verifier.checks, recorder.pruned)
+    checks = {} if verifier is None else verifier.checks
+    return Rewritten(traced, program, records, checks, recorder.pruned)
 
 
 @contextmanager
@@ -120,6 +123,8 @@ def _reproduce(path: Path, traced: Program, options: PassOptions, found: Disagre
             torch.export.save(torch.export.export(traced.module, traced.inputs), path)
     except Exception as error:
         return f"no reproducer could be written to {path} ({type(error).__name__}); "
+    if isinstance(options.spec, Pipeline) and not options.spec.has_text():
+        return f"no command can name its passes: repeat it from Python, with the same passes and the model {path}; "
     words = [word for sample in samples for word in ("--input", str(sample))]
     words += [] if traced.target is None else ["--target", traced.target.name]
     arguments = " ".join(filter(None, (shlex.join(words), options.arguments())))

@@ -42,7 +42,8 @@ class ZeroChannels(Pass[Ranking]):
     """Channels of least magnitude, a fraction of each group, are replaced by their means.
 
     fraction: at most this part of a group's channels, between 0 and 1.
-    multiple: the number of channels that stay is rounded up to a multiple of it; whole vectors run fastest.
+    multiple: the number of channels that stay is rounded up to a multiple of it; 0 stands for the numbers in a vector
+        of the target, 8 where no target is known: whole vectors run fastest.
     """
 
     name: ClassVar[str] = "zero-channels"
@@ -50,13 +51,13 @@ class ZeroChannels(Pass[Ranking]):
     redefines: ClassVar[bool] = True
 
     fraction: float = 0.3
-    multiple: int = 8
+    multiple: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction < 1:
             raise ValueError(f"fraction {self.fraction}: out of range; give a number above 0 and below 1")
-        if self.multiple < 1:
-            raise ValueError(f"multiple {self.multiple}: out of range; give 1 or more")
+        if self.multiple < 0:
+            raise ValueError(f"multiple {self.multiple}: out of range; give 0 or more")
 
     def candidates(self, program: Program) -> Iterator[tuple[fx.Node, Ranking]]:
         """Each group at its first node; all are ranked before any is rewritten."""
@@ -70,21 +71,26 @@ class ZeroChannels(Pass[Ranking]):
         """All that touches the channels has to be known, and enough of them have to stay."""
         if match.group.obstacle is not None:
             return match.group.obstacle
-        if self._number(match) == 0:
-            return f"rounded up to a multiple of {self.multiple}, all {len(match.order)} channels stay"
+        if self._number(program, match) == 0:
+            return (
+                f"rounded up to a multiple of {self._multiple(program)}, all {len(match.order)} channels stay"
+            )
         return None
 
     def rewrite(self, program: Program, match: Ranking) -> None:
         """See the module's docstring."""
-        gone = match.order[: self._number(match)]
+        gone = match.order[: self._number(program, match)]
         for reader in match.group.readers:
             _ignore(program.module, reader.node, gone, match.means[reader.view.x][gone])
 
-    def _number(self, match: Ranking) -> int:
+    def _number(self, program: Program, match: Ranking) -> int:
         """How many channels go; one always stays."""
-        channels = len(match.order)
+        channels, multiple = len(match.order), self._multiple(program)
         kept = max(1, channels - int(self.fraction * channels))
-        return max(0, channels - -(-kept // self.multiple) * self.multiple)
+        return max(0, channels - -(-kept // multiple) * multiple)
+
+    def _multiple(self, program: Program) -> int:
+        return self.multiple or (8 if program.target is None else program.target.float_lanes)
 
 
 class _Recorder(fx.Interpreter):

@@ -1,6 +1,5 @@
 """Questions about a graph by networkx, and its drawing."""
 
-import itertools
 import random
 import re
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from lwc.graph_view import as_networkx, is_convex, module_regions, peak_memory, to_dot
+from lwc.graph_view import as_networkx, find_cycle, module_regions, peak_memory, to_dot
 from lwc.trace import Program
 from tests.programs import program_of
 
@@ -32,35 +31,29 @@ def test_the_nodes_are_names_and_the_edges_go_to_the_readers() -> None:
     assert set(view.edges) == {("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e")}
 
 
-@pytest.mark.parametrize("region", ["", "a", "abcd", "bc", "ab", "bcd", "abc", "bd", "abcde"])
-def test_a_region_that_no_path_comes_back_to_is_convex(region: str) -> None:
-    assert is_convex(graph_of(DIAMOND), region)
+def test_a_graph_with_an_order_has_no_cycle() -> None:
+    assert find_cycle(graph_of(DIAMOND)) == []
 
 
-@pytest.mark.parametrize("region", ["ad", "abd", "acd", "ae", "be", "bce"])
-def test_a_region_that_a_path_leaves_and_enters_again_is_not(region: str) -> None:
-    assert not is_convex(graph_of(DIAMOND), region)
+def test_nodes_that_need_each_other_are_named_in_order() -> None:
+    graph = graph_of(DIAMOND)
+    nodes = {node.name: node for node in graph.nodes}
+    # As if b, c and d had become one node, in b's place, that still reads c.
+    nodes["c"].replace_input_with(nodes["a"], nodes["d"])
+    assert sorted(find_cycle(graph)) == ["c", "d"]
+    nodes["b"].replace_input_with(nodes["a"], nodes["b"])
+    assert find_cycle(graph) == ["b"]
 
 
-def test_a_name_that_is_not_in_the_graph_is_an_error() -> None:
-    with pytest.raises(ValueError, match="'z' is not in the graph"):
-        is_convex(graph_of(DIAMOND), "az")
-
-
-def test_convexity_of_random_graphs_is_what_the_paths_say(seed: int) -> None:
+def test_a_graph_has_a_cycle_where_it_has_no_order(seed: int) -> None:
     draw = random.Random(seed)
     for _ in range(50):
         names = "abcdefgh"
-        reads = {n: tuple(m for m in names[:i] if draw.random() < 0.3) for i, n in enumerate(names)}
-        region = {name for name in names if draw.random() < 0.4}
-        view = nx.DiGraph([(read, name) for name in names for read in reads[name]])
-        view.add_nodes_from(names)
-        want = all(
-            region.issuperset(path)
-            for start, end in itertools.permutations(sorted(region), 2)
-            for path in nx.all_simple_paths(view, start, end)
-        )
-        assert is_convex(graph_of(reads), region) == want
+        graph = graph_of({n: tuple(m for m in names[:i] if draw.random() < 0.3) for i, n in enumerate(names)})
+        early, late = sorted(draw.sample(list(graph.nodes), 2))
+        view = as_networkx(graph)
+        early.args = (*early.args, late)
+        assert bool(find_cycle(graph)) == nx.has_path(view, early.name, late.name)
 
 
 FLOAT = 4

@@ -10,10 +10,12 @@ from lwc.cli.model_options import model_options, pass_options
 from lwc.cli.options import json_option, target_option
 from lwc.cli.output import emit, emit_json, table
 from lwc.cli.trace_and_rewrite import trace_and_rewrite
+from lwc.cli.units import short_bytes
 from lwc.models.request import ModelRequest
 
 if TYPE_CHECKING:
     from lwc.pipeline import PassRecord, Pipeline
+    from lwc.rewriting import Rewritten
 
 _EPILOG = """\
 \b
@@ -35,7 +37,8 @@ With --pass, only the passes that it names are shown; one that is not in the pip
 def command(request: ModelRequest, target: str, passes: dict[str, Any], as_json: bool) -> None:
     """Show what every pass makes of MODEL: each candidate, rewritten or refused, and why.
 
-    Compiles nothing. MODEL is what `lwc compile` takes.
+    Compiles nothing. MODEL is what `lwc compile` takes. The last line is the most memory that activations take at
+    once, in the graph's order.
     """
     # A plug-in may print; stdout is for the result.
     with redirect_stdout(sys.stderr):
@@ -44,11 +47,14 @@ def command(request: ModelRequest, target: str, passes: dict[str, Any], as_json:
     rewritten = trace_and_rewrite(request, target, plain, verify=False)
     shown = [(i, r) for i, r in enumerate(rewritten.records, start=1) if not named or r.name in named]
     if as_json:
-        emit_json({"passes": [_document(position, record) for position, record in shown]})
+        documents = [_document(position, record) for position, record in shown]
+        emit_json({"passes": documents, "most_memory": _most_memory(rewritten)})
         return
     rows = [row for position, record in shown for row in _rows(position, record)]
     emit(table(("position", "pass", "node", "what", "why"), rows, right=("position",)))
     emit(f"\n{sum(r.count for _, r in shown)} rewritten, {sum(len(r.refusals) for _, r in shown)} refused")
+    before, after = (f"{short_bytes(d['bytes'])} at {d['node']}" for d in _most_memory(rewritten).values())
+    emit(f"activations take {before} before all passes, {after} after them")
 
 
 def _pipeline_and_named(extra: tuple[str, ...], **passes: Any) -> "tuple[Pipeline, set[str]]":
@@ -62,6 +68,14 @@ def _pipeline_and_named(extra: tuple[str, ...], **passes: Any) -> "tuple[Pipelin
             pipeline = pipeline.with_pass(word)
         named |= {item.name for item in pipeline.passes} - before or {word.partition("{")[0]}
     return pipeline, named
+
+
+def _most_memory(rewritten: "Rewritten") -> dict[str, dict[str, Any]]:
+    """The most bytes of activations alive at once, and the first node where they are."""
+    from lwc.graph_view import peak_memory
+
+    peaks = {"before": peak_memory(rewritten.traced), "after": peak_memory(rewritten.program)}
+    return {when: {"bytes": size, "node": node} for when, (size, node) in peaks.items()}
 
 
 def _rows(position: int, record: "PassRecord") -> list[tuple[str, ...]]:

@@ -35,7 +35,7 @@ _PASSES = (
         default="default",
         show_default=True,
         metavar="SPEC",
-        help="Rewrites to run, in order (see `lwc passes`); default,-NAME leaves one out.",
+        help="Rewrites to run, in order: NAME (see `lwc passes`) or FILE.py:Class; default,-NAME leaves one out.",
     ),
     click.option(
         "--pass",

@@ -58,4 +58,4 @@ def _read(paths: tuple[Path, ...], model: "LoadedModel") -> "tuple[Tensor, ...]"
         TensorInfo(name=name, dtype="float32", shape=tuple(x.shape), layout=layout)
         for name, x, layout in zip(model.input_names, model.inputs, model.input_layouts, strict=True)
     )
-    return tuple(map(torch.from_numpy, read_inputs(paths, wanted, model.preprocessing)))
+    return tuple(map(torch.tensor, read_inputs(paths, wanted, model.preprocessing)))

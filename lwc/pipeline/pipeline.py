@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lwc.errors import BadInputError, UsageError
+from lwc.errors import BadInputError, LwcError, UsageError
 from lwc.files import one_line, shortened
 from lwc.pipeline.plugin import load_file, plugin_error, what_is_wrong
 from lwc.pipeline.registry import DEFAULT, PASSES, installed_passes, make_pass, with_options
 from lwc.pipeline.rewrite import Pass
-from lwc.pipeline.text import split_options, split_words
+from lwc.pipeline.text import PATHS, split_options, split_words
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pipeline:
 
     @classmethod
     def parse(cls, text: str, extra: Sequence[str] = ()) -> "Pipeline":
-        """From `default`, `default,-fuse-activation` or a list such as `fold-constants{max-elements=9}`.
+        """From `default`, `default,-fuse-activation` or a list such as `fold-constants{max-elements=9},my.py:MyPass`.
 
         Each of `extra` is a pass to add, as in `with_pass`.
         """
@@ -71,7 +71,7 @@ class Pipeline:
         if len(places) > 1 or (places and side not in ("after", "before")):
             raise UsageError(
                 f"--pass {shortened(spec)}: malformed; write FILE.py:Class,after=NAME or FILE.py:Class,before=NAME;"
-                " no path may have a comma or a brace"
+                f" {PATHS}"
             )
         if side:
             # Before the file is run.
@@ -98,6 +98,16 @@ class Pipeline:
             raise UsageError(f"pass {shortened(name)}: not in the pipeline; choose from {names}")
         return found
 
+    def has_text(self) -> bool:
+        """Whether its text form gives it again.
+
+        Not where a class is known to Python alone, or an option or a path has a comma or a brace.
+        """
+        try:
+            return Pipeline.parse(str(self)) == self
+        except LwcError:
+            return False
+
     def __str__(self) -> str:
         return ",".join(map(str, self.passes))
 
@@ -106,10 +116,12 @@ def _made(word: str) -> Pass[Any]:
     """The pass that `NAME{options}` or `FILE.py:Class{options}` means."""
     name, options = split_options(word)
     file, colon, class_name = name.rpartition(":")
-    if not colon and not name.endswith(".py"):
+    if not colon and not name.endswith(".py") and "/" not in name:
         return make_pass(name, options)
     if not file or not class_name.isidentifier():
-        raise UsageError(f"pass {shortened(name)}: names no class of a file; write FILE.py:Class")
+        raise UsageError(
+            f"pass {shortened(name)}: names no class of a file; write FILE.py:Class, and {PATHS}"
+        )
     item = with_options(load_file(Path(file), class_name), options)
     if item.name in PASSES:
         raise _clash(item, "lwc's own")

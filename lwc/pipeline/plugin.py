@@ -1,11 +1,12 @@
 """Passes from outside: a class in a file of the user's, or in an installed package."""
 
 import dataclasses
-import importlib.util
+import functools
 import os
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from lwc.errors import STOPS, BadInputError
@@ -33,7 +34,12 @@ def load_file(path: Path, class_name: str) -> type[Pass[Any]]:
     # Path.is_file raises for a name that is too long.
     if not os.path.isfile(path):
         raise BadInputError(f"{shown}: no such file; write --pass FILE.py:Class")
-    content = _run_file(path)
+    try:
+        content = _run_file(path.resolve(), path.read_bytes())
+    except STOPS:
+        raise
+    except BaseException as error:
+        raise plugin_error(shown, "cannot be imported", error) from error
     if class_name not in content:
         own = [key for key, kind in content.items() if _is_pass(kind) and kind is not Pass]
         hint = f"it has {', '.join(own)}" if own else "write --pass FILE.py:Class"
@@ -41,23 +47,19 @@ def load_file(path: Path, class_name: str) -> type[Pass[Any]]:
     return checked_pass(f"{shown}:{class_name}", content[class_name])
 
 
-def _run_file(path: Path) -> dict[str, Any]:
-    """What the Python file `path` defines."""
-    # Messages show a class's module, and no importable one has a path for its name.
-    name = str(path.resolve())
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+@functools.cache
+def _run_file(path: Path, source: bytes) -> dict[str, Any]:
+    """What the Python file `path`, which holds `source`, defines; the same classes each time."""
+    # Messages and a pass's text form show a class's module, and no importable one has a path for its name.
+    module = ModuleType(str(path))
+    module.__file__ = str(path)
     # Dataclasses look their module up.
-    sys.modules[name] = module
+    sys.modules[module.__name__] = module
     try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        sys.modules.pop(name, None)
-        if isinstance(error, STOPS):
-            raise
-        raise plugin_error(one_line(str(path)), "cannot be imported", error) from error
+        exec(compile(source, path, "exec", dont_inherit=True), vars(module))
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
     return vars(module)
 
 

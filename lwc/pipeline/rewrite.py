@@ -1,5 +1,6 @@
 """What a pass is."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import ClassVar, Generic, TypeVar
@@ -59,9 +60,12 @@ class Pass(Generic[Match]):
                 yield node, match
 
     def __str__(self) -> str:
+        kind = type(self)
+        # A class from a file has the file's path for its module, and only there its name.
+        name = f"{kind.__module__}:{kind.__name__}" if os.path.isabs(kind.__module__) else self.name
         options = ",".join(
             f"{f.name.replace('_', '-')}={getattr(self, f.name)}"
             for f in fields(self)
             if getattr(self, f.name) != f.default
         )
-        return f"{self.name}{{{options}}}" if options else self.name
+        return f"{name}{{{options}}}" if options else name

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lwc.errors import STOPS
+from lwc.graph_view import find_cycle
 from lwc.pipeline.guard import blame, is_plugin
 from lwc.pipeline.pipeline import Pipeline
 from lwc.pipeline.rewrite import Pass
@@ -118,7 +119,9 @@ def apply_pass(item: Pass[Any], program: Program, shapes: Shapes, limit: int | N
         except STOPS:
             raise
         except BaseException as error:
-            raise blame(item, "left a graph that does not run", error) from error
+            cycle = find_cycle(graph)
+            why = f": {cycle[0]!r} needs its own result, through {cycle[-1]!r}" if cycle else ""
+            raise blame(item, f"left a graph that does not run{why}", error) from error
     return PassRecord(item.name, tuple(rewritten), refusals, time.perf_counter() - start, tuple(notes))
 
 

@@ -1,8 +1,16 @@
-"""The zero border of a convolution's input, built a block of rows at a time beside the arithmetic that reads it."""
+"""The zero border of a convolution's input: a test at each pixel, or a block of rows built beside what reads it."""
 
 from typing import Any
 
 from lwc.tvm_api import te, tirx
+
+
+def pixel_or_zero(x: Any, n: Any, h: Any, w: Any, c: Any, layout: str = "NHWC") -> Any:
+    """The value of x, (N, H, W, C) or (N, C, H, W), at row h and column w; zero where these lie outside x."""
+    nhwc = layout == "NHWC"
+    rows, columns = (int(x.shape[a]) for a in ((1, 2) if nhwc else (2, 3)))
+    inside = tirx.all(h >= 0, h < rows, w >= 0, w < columns)
+    return tirx.if_then_else(inside, x[n, h, w, c] if nhwc else x[n, c, h, w], tirx.const(0, "float32"))
 
 
 def padded_input(x: Any, top: int, left: int, height: int, width: int, layout: str) -> Any:
@@ -11,15 +19,11 @@ def padded_input(x: Any, top: int, left: int, height: int, width: int, layout: s
     Pixels outside x are zero. The caller computes this block inside the loop over output rows,
     so that only the rows in use ever exist, in cache.
     """
-    nhwc = layout == "NHWC"
-    batch = int(x.shape[0])
-    rows, columns, channels = (int(x.shape[a]) for a in ((1, 2, 3) if nhwc else (2, 3, 1)))
+    batch, channels = int(x.shape[0]), int(x.shape[3 if layout == "NHWC" else 1])
 
     def pixel(n: Any, h: Any, w: Any, c: Any) -> Any:
-        source = x[n, h - top, w - left, c] if nhwc else x[n, c, h - top, w - left]
-        inside = [h >= top, h < top + rows, w >= left, w < left + columns]
-        return tirx.if_then_else(tirx.all(*inside), source, tirx.const(0, "float32"))
+        return pixel_or_zero(x, n, h - top, w - left, c, layout)
 
-    if nhwc:
+    if layout == "NHWC":
         return te.compute((batch, height, width, channels), pixel, name="padded")
     return te.compute((batch, channels, height, width), lambda n, c, h, w: pixel(n, h, w, c), name="padded")

@@ -11,9 +11,10 @@ from typing import Any
 from lwc.targets.kernels import depthwise, gemm
 from lwc.targets.kernels.conv2d import Window
 from lwc.targets.kernels.epilogue import Epilogue, at
+from lwc.targets.kernels.padding import pixel_or_zero
 from lwc.targets.kernels.tiling import RegisterTile, largest_divisor, register_tile, round_up
 from lwc.targets.target import Target
-from lwc.tvm_api import Schedule, te, tirx
+from lwc.tvm_api import Schedule, te
 
 NAME = "separable"
 
@@ -88,19 +89,14 @@ def compute(
     Rows of all images are counted together, so that a block of them is one range.
     """
     (kh, kw), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
-    (height, width), (oh, ow) = kernel.input_size, kernel.output_size
+    oh, ow = kernel.output_size
     top, _, left, _ = kernel.window.padding
     rows, channels = kernel.batch * oh, kernel.channels
-
-    def pixel(n: Any, h: Any, w: Any, c: Any) -> Any:
-        inside = [h >= 0, h < height, w >= 0, w < width]
-        return tirx.if_then_else(tirx.all(*inside), x[n, h, w, c], tirx.const(0, "float32"))
-
     ky, kx = te.reduce_axis((0, kh), name="ky"), te.reduce_axis((0, kw), name="kx")
     window = te.compute(
         (rows, ow, channels),
         lambda r, w, c: te.sum(
-            pixel(r // oh, r % oh * sh + ky * dh - top, w * sw + kx * dw - left, c)
+            pixel_or_zero(x, r // oh, r % oh * sh + ky * dh - top, w * sw + kx * dw - left, c)
             * window_weight[ky, kx, c],
             axis=[ky, kx],
         ),

@@ -24,6 +24,33 @@ from lwc.package.manifest import (
 from lwc.targets.resolve import resolve_target
 
 FILES = ("libtiny.so", "lwc-run", "sample_input.npy", "expected_output.npy")
+CLIP = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import fx
+
+from lwc.ops import ConvView
+from lwc.pipeline import Pass
+
+
+@dataclass(frozen=True)
+class Clip(Pass[fx.Node]):
+    name: ClassVar[str] = "clip"
+    bound: float = 0.3
+
+    def match(self, program, node):
+        fused = node.target is torch.ops.lwc.conv2d.default and ConvView.of(node).maximum == 6
+        return node if fused else None
+
+    def refuse(self, program, match):
+        return None if match.name.endswith("7") else "its name does not end in 7"
+
+    def rewrite(self, program, match):
+        match.args = (*match.args[:9], self.bound, *match.args[10:])
+"""
+
 PROGRAM = "from lwc.cli.main import main; raise SystemExit(main())"
 
 
@@ -133,3 +160,10 @@ def sample(tmp_path: Path) -> Path:
     path = tmp_path / "sample.npy"
     np.save(path, np.zeros((1, 3, 4, 4), np.float32))
     return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> str:
+    """A pass that clips some ReLU6 lower, as `--pass` takes it."""
+    (tmp_path / "clip.py").write_text(CLIP)
+    return f"{tmp_path / 'clip.py'}:Clip,after=fuse-activation"

@@ -133,13 +133,13 @@ DEFECTS: dict[str, Defect] = {
         "lwc/passes/fold_batch_norm.py",
         "if has_other_users(producer, norm):",
         "if False:",
-        f"{_PASSES}/test_fold_batch_norm.py::test_refuses[second user]",
+        f"{_PASSES}/test_fold_batch_norm_guards.py::test_refuses[second user]",
     ),
     "a batch norm whose statistics are read is folded": Defect(
         "lwc/passes/fold_batch_norm.py",
         "if reads_statistics(norm):",
         "if False:",
-        f"{_PASSES}/test_fold_batch_norm.py::test_refuses[statistics]",
+        f"{_PASSES}/test_fold_batch_norm_guards.py::test_refuses[statistics]",
     ),
     "a batch norm scales the last axis": Defect(
         "lwc/passes/decompose_batch_norm.py",
@@ -233,7 +233,7 @@ DEFECTS: dict[str, Defect] = {
         "lwc/passes/prune_channels.py",
         "(values == 0) if reader.padded else values.isfinite()",
         "values.isfinite()",
-        f"{_PASSES}/test_prune_channels.py::test_refuses[constant before zero padding]",
+        f"{_PASSES}/test_prune_channels_guards.py::test_refuses[constant before zero padding]",
     ),
     # fuse-residual-add.
     "a residual is subtracted": Defect(
@@ -315,7 +315,7 @@ DEFECTS: dict[str, Defect] = {
         "lwc/passes/fuse_attention.py",
         "shape_of(match.bias)[:-3] not in ((), (1,))",
         "shape_of(match.bias)[:-3] == (99,)",
-        f"{_PASSES}/test_fuse_attention.py",
+        f"{_PASSES}/test_fuse_attention_guards.py",
     ),
     "the scale goes to the keys' rows": Defect(
         "lwc/passes/fold_attention_scale.py",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.passes.test_fold_batch_norm import given_mean, given_scale, read_statistics
+from tests.passes.test_fold_batch_norm_guards import given_mean, given_scale, read_statistics
 from tests.programs import Shape, operators, program_of, reasons, rewrite
 
 PASS = "decompose-batch-norm"

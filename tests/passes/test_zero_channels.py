@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,15 +13,10 @@ from lwc.errors import UsageError
 from lwc.graph import constant
 from lwc.ops import ConvView
 from lwc.pipeline import PassRecord, Pipeline, run_pipeline
+from lwc.targets.resolve import resolve_target
 from lwc.trace import Program
-from tests.passes.test_prune_channels import (
-    REFUSED,
-    mobile_block,
-    pruned_program,
-    residual,
-    silence,
-    weight_shapes,
-)
+from tests.passes.pruned_networks import mobile_block, pruned_program, residual, silence, weight_shapes
+from tests.passes.test_prune_channels_guards import REFUSED
 from tests.passes.test_random_graphs import Network
 from tests.programs import Compute, in_float64, operators, program_of, reasons, rewrite, rms, run
 
@@ -217,8 +213,23 @@ def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
 
 
 def test_a_multiple_out_of_range_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"pass 'zero-channels': multiple 0: out of range"):
-        Pipeline.parse("raise-operators,zero-channels{multiple=0}")
+    with pytest.raises(UsageError, match=r"pass 'zero-channels': multiple -1: out of range"):
+        Pipeline.parse("raise-operators,zero-channels{multiple=-1}")
+
+
+@pytest.mark.parametrize(
+    ("target", "multiple", "kept"),
+    [(None, 0, 40), ("arm64", 0, 36), ("x86-64-v3", 0, 40), ("x86-64-v4", 0, 48), ("x86-64-v4", 7, 42)],
+)
+def test_whole_vectors_of_the_target_stay(
+    target: str | None, multiple: int, kept: int, rng: torch.Generator
+) -> None:
+    program = program_of(nn.Sequential(nn.Conv2d(3, 64, 1), nn.Conv2d(64, 4, 1)), (1, 3, 4, 4), rng=rng)
+    program = replace(program, target=None if target is None else resolve_target(target))
+    spec = f"raise-operators,zero-channels{{fraction=0.45,multiple={multiple}}}"
+    after, records = run_pipeline(Pipeline.parse(spec), program)
+    assert records[-1].count == 1
+    assert [len(channels) for channels in unread(after)] == [0, 64 - kept]
 
 
 def test_random_graphs_lose_what_is_zeroed_and_nothing_else(seed: int) -> None:

@@ -92,7 +92,11 @@ RUNS: dict[str, tuple[str, str]] = {
     "cannot run": (changed(REWRITE, "match.args = ()"), "left a graph that does not run ("),
     "reads what comes later": (
         changed(REWRITE, "match.args = (list(program.module.graph.nodes)[-2],)"),
-        "left a graph that does not run (",
+        "left a graph that does not run: 'relu_1' needs its own result, through 'relu_1' (",
+    ),
+    "fuses around what it still reads": (
+        changed(REWRITE, "match.args = (next(iter(match.users)),) if match.name == 'relu' else match.args"),
+        "left a graph that does not run: 'relu' needs its own result, through 'add' (",
     ),
 }
 
