@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 import numpy as np
-from timing import measure
 
 import lwc.ops  # noqa: F401  registers the operators
+from lwc.bench.timing import measure
 from lwc.graph import shape_of
 from lwc.lower.kernel import ATTRIBUTE, KernelTable
 from lwc.models.load import load_model

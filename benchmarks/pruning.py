@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 import numpy as np
-from timing import measure
 
 import lwc
+from lwc.bench.timing import measure
 from lwc.cli.units import short_bytes, short_count
 from lwc.driver import CompileResult, Evaluation
 from lwc.pipeline import Pipeline

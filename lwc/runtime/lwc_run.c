@@ -4,7 +4,9 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +20,12 @@
 enum { MAX_TENSORS = 64, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_UNSUPPORTED = 4, EXIT_RESOURCE = 6, MAX_REPEAT = 1000000 };
 
 static const char usage[] =
-    "usage: lwc-run --input FILE [--input FILE ...] --output FILE [--output FILE ...] [--repeat N] [--threads N]\n"
+    "usage: lwc-run --input FILE [--input FILE ...] --output FILE [--output FILE ...] [--repeat N] [--profile]\n"
+    "               [--threads N]\n"
     "  --input FILE   raw float32 values, row-major, native byte order; one for each input, in order\n"
     "  --output FILE  is written the same way; one for each output, or none with --repeat\n"
     "  --repeat N     runs N times more and prints the latency as JSON (milliseconds)\n"
+    "  --profile      with --repeat: also the median time of each call of a kernel, in nanoseconds\n"
     "  --threads N    1 to 256; 0 or absent: the model's default\n";
 
 typedef struct {
@@ -30,6 +34,7 @@ typedef struct {
     uint32_t input_count;
     uint32_t output_count;
     uint32_t repeat;
+    bool profile;
     uint32_t threads;
 } options;
 
@@ -70,6 +75,10 @@ static options parse(int argc, char **argv)
             fputs(usage, stdout);
             exit(0);
         }
+        if (strcmp(option, "--profile") == 0) {
+            given.profile = true;
+            continue;
+        }
         const char *value = i + 1 < argc ? argv[++i] : NULL;
         if (!value)
             quit(EXIT_USAGE, "'%s': unknown, or without its value; see lwc-run --help", option);
@@ -84,6 +93,8 @@ static options parse(int argc, char **argv)
         else
             quit(EXIT_USAGE, "option '%s': unknown; see lwc-run --help", option);
     }
+    if (given.profile && !given.repeat)
+        quit(EXIT_USAGE, "--profile: give --repeat N, the number of runs, too");
     return given;
 }
 
@@ -174,6 +185,37 @@ static void measure(lwc_context *context, const lwc_tensor_data *inputs, uint32_
     free(times);
 }
 
+static int compare_counts(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Prints the median time of each call over further runs. */
+static void profile(const lwc_model *model, lwc_context *context, const lwc_tensor_data *inputs, uint32_t input_count,
+                    const lwc_tensor_data *outputs, uint32_t output_count, uint32_t repeat)
+{
+    const uint32_t calls = API(call_count)(model);
+    uint64_t *run = allocate(calls * sizeof *run);
+    uint64_t *times = allocate((size_t)calls * repeat * sizeof *times); /* call after call */
+    for (uint32_t i = 0; i < repeat; i++) {
+        check(API(run_profiled)(context, inputs, input_count, outputs, output_count, run, calls));
+        for (uint32_t call = 0; call < calls; call++)
+            times[(size_t)call * repeat + i] = run[call];
+    }
+    printf("{\"calls_ns\": [");
+    for (uint32_t call = 0; call < calls; call++) {
+        uint64_t *own = times + (size_t)call * repeat;
+        qsort(own, repeat, sizeof *own, compare_counts);
+        printf("%s%" PRIu64, call ? ", " : "", own[repeat / 2]);
+    }
+    printf("]}\n");
+    if (fflush(stdout) != 0)
+        quit(EXIT_RESOURCE, "the times cannot be printed (%s)", strerror(errno));
+    free(times);
+    free(run);
+}
+
 int main(int argc, char **argv)
 {
     const options given = parse(argc, argv);
@@ -204,6 +246,8 @@ int main(int argc, char **argv)
         write_file(given.outputs[i], outputs[i].data, outputs[i].bytes);
     if (given.repeat)
         measure(context, inputs, input_count, outputs, output_count, &given);
+    if (given.profile)
+        profile(model, context, inputs, input_count, outputs, output_count, given.repeat);
 
     check(API(destroy_context)(context));
     for (uint32_t i = 0; i < input_count; i++)

@@ -77,6 +77,15 @@ def test_repeat_measures(native: Path, raw: Path) -> None:
     assert found["min_ms"] <= found["mean_ms"]
 
 
+def test_profile_has_a_time_for_each_call(native: Path, raw: Path) -> None:
+    done = lwc_run(native, "--profile", "--input", raw, "--repeat", 5, "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    latency, calls = map(json.loads, done.stdout.splitlines())
+    assert len(calls["calls_ns"]) == len(read_manifest(native).calls)
+    assert min(calls["calls_ns"]) > 0
+    assert sum(calls["calls_ns"]) * 1e-6 < 10 * latency["median_ms"]
+
+
 def test_a_latency_that_cannot_be_printed(native: Path, raw: Path) -> None:
     command = f"'{native}/lwc-run' --input '{raw}' --repeat 1 > /dev/full"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
@@ -105,6 +114,7 @@ WRONG = [
     ("--input {i} --output {o} --repeat 1e3", 2, "--repeat '1e3'"),
     ("--input {i} --output {o} --repeat 1000001", 2, "--repeat '1000001'"),
     ("--input {i} --output {o} --repeat 99999999999999999999", 2, "--repeat '99999999999999999999'"),
+    ("--input {i} --output {o} --profile", 2, "--profile: give --repeat N"),
     ("--input {i} --output {o} --threads 257", 2, "--threads '257': give a number from 0 to 256"),
     ("--input {i} --output {o} --threads many", 2, "--threads 'many'"),
     (" ".join(["--input {i}"] * 65), 2, "--input: given more than 64 times"),
