@@ -68,10 +68,10 @@ class Emitter:
         bias: Array,
         residual: Any,
     ) -> Any:
-        """A call of a kernel that fills the last vector of columns, which are then cut off."""
+        """A call of a kernel whose result may have more columns, to fill vectors, which are then cut off."""
         columns = len(bias)
-        bias = np.pad(bias, (0, kernel.padded_columns - columns))
-        if residual is None or kernel.padded_columns == columns:
+        bias = np.pad(bias, (0, kernel.stored_columns - columns))
+        if residual is None or kernel.stored_columns == columns:
             return first_columns(
                 builder, self.call(builder, kernel, compute, *operands, bias, residual), columns
             )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.padding import padded_input
-from lwc.targets.kernels.tiling import RegisterTile, register_tile, round_up
+from lwc.targets.kernels.tiling import RegisterTile, register_tile, round_up, store_lanes, stored_columns
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te
 
@@ -40,7 +40,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Conv2d:
-    """y = epilogue(conv(x, w) + bias, residual): x in `layout`, y (N, OH, OW, O rounded up to whole vectors)."""
+    """y = epilogue(conv(x, w) + bias, residual): x in `layout`, y (N, OH, OW, stored columns)."""
 
     batch: int
     channels: int  # of the input, in all groups
@@ -66,8 +66,13 @@ class Conv2d:
         return self.batch * math.prod(self.output_size) * self.outputs * each
 
     @property
+    def stored_columns(self) -> int:
+        """The channels of the result: `outputs`, rounded up where no vector divides them."""
+        return stored_columns(self.outputs, self.tile.lanes)
+
+    @property
     def padded_columns(self) -> int:
-        """The channels of the result: `outputs` rounded up to whole vectors."""
+        """The channels of the product: `outputs` rounded up to whole vectors."""
         return round_up(self.outputs, self.tile.lanes)
 
 
@@ -108,7 +113,7 @@ def pack(kernel: Conv2d, weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def compute(kernel: Conv2d, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
-    """The tensor expression; x in the kernel's layout, weight packed, bias (padded outputs), residual like y."""
+    """The tensor expression; x in the kernel's layout, weight packed, bias and residual like y."""
     (kh, kw), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
     oh, ow = kernel.output_size
     # Whole tiles only: what lies beyond the last output row or column is computed and not stored.
@@ -129,7 +134,7 @@ def compute(kernel: Conv2d, x: Any, weight: Any, bias: Any, residual: Any = None
 
     product = te.compute((kernel.batch, rows, columns, kernel.padded_columns), term, name="product")
     return te.compute(
-        (kernel.batch, oh, ow, kernel.padded_columns),
+        (kernel.batch, oh, ow, kernel.stored_columns),
         lambda n, h, w, o: kernel.epilogue(product[n, h, w, o] + bias[o], at(residual, n, h, w, o)),
         name="result",
     )
@@ -148,7 +153,7 @@ def schedule(sch: Schedule, kernel: Conv2d) -> None:
     sch.parallel(task)
     sch.compute_at(padded, task)
     sch.reverse_compute_at(result, column_tile, preserve_unit_loops=True)
-    unroll_tile(sch, sch.get_loops(result), tile.lanes)
+    unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.outputs, tile.lanes))
     unroll_tile(sch, [column, channel], tile.lanes)
     if kernel.layout == "NHWC":
         vectorize_channels(sch, padded, kernel.channels, tile.lanes)

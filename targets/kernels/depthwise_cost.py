@@ -79,7 +79,7 @@ def depthwise_cycles(kernel: Depthwise, target: Target) -> float:
 
 def pointwise_cycles(kernel: Gemm, target: Target) -> float:
     """The cost of the pointwise convolution that follows."""
-    read, written = 4 * kernel.rows * kernel.inner, 4 * kernel.rows * kernel.padded_columns
+    read, written = 4 * kernel.rows * kernel.inner, 4 * kernel.rows * kernel.stored_columns
     panels = kernel.padded_columns // kernel.tile.columns
     groups = -(-kernel.rows // (kernel.tile.rows * kernel.row_tiles))
     rows = groups * kernel.row_tiles * kernel.tile.rows

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.targets.kernels.epilogue import Epilogue, at
-from lwc.targets.kernels.tiling import RegisterTile, balanced_split, register_tile, round_up
+from lwc.targets.kernels.tiling import (
+    RegisterTile,
+    balanced_split,
+    register_tile,
+    round_up,
+    store_lanes,
+    stored_columns,
+)
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
 
@@ -21,7 +28,7 @@ from lwc.tvm_api import Schedule, te, tirx
 class Gemm:
     """y[m, n] = epilogue(sum over k of x[m, k] w[k, n] + bias[n], residual[m, n]).
 
-    n goes up to N rounded up to whole vectors.
+    n goes up to N, rounded up where no vector divides that.
     """
 
     rows: int
@@ -37,8 +44,13 @@ class Gemm:
         return self.rows * self.inner * self.columns
 
     @property
+    def stored_columns(self) -> int:
+        """The columns of the result: `columns`, rounded up where no vector divides them."""
+        return stored_columns(self.columns, self.tile.lanes)
+
+    @property
     def padded_columns(self) -> int:
-        """The columns of the result: `columns` rounded up to whole vectors."""
+        """The columns of the product: `columns` rounded up to whole vectors."""
         return round_up(self.columns, self.tile.lanes)
 
 
@@ -67,7 +79,7 @@ def pack_panels(weight: NDArray[np.float32], tile: RegisterTile) -> NDArray[np.f
 
 
 def compute(kernel: Gemm, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
-    """The tensor expression; x (rows, inner), weight packed, bias (padded columns), residual like y."""
+    """The tensor expression; x (rows, inner), weight packed, bias and residual like y."""
     rows = round_up(kernel.rows, kernel.tile.rows * kernel.row_tiles)
     nr = kernel.tile.columns
     k = te.reduce_axis((0, kernel.inner), name="k")
@@ -82,7 +94,7 @@ def compute(kernel: Gemm, x: Any, weight: Any, bias: Any, residual: Any = None) 
         name="product",
     )
     return te.compute(
-        (kernel.rows, kernel.padded_columns),
+        (kernel.rows, kernel.stored_columns),
         lambda i, j: kernel.epilogue(product[i, j] + bias[j], at(residual, i, j)),
         name="result",
     )
@@ -98,7 +110,7 @@ def schedule(sch: Schedule, kernel: Gemm) -> None:
     sch.reorder(task, panel, row_tile, k, row, column)
     sch.parallel(sch.fuse(task, panel))
     sch.reverse_compute_at(result, row_tile, preserve_unit_loops=True)
-    unroll_tile(sch, sch.get_loops(result), tile.lanes)
+    unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.columns, tile.lanes))
     unroll_tile(sch, [row, column], tile.lanes)
     start = sch.decompose_reduction(product, k)
     sch.set_scope(start, 0, "local")

@@ -12,7 +12,14 @@ from lwc.targets.kernels import depthwise, gemm
 from lwc.targets.kernels.conv2d import Window
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.padding import pixel_or_zero
-from lwc.targets.kernels.tiling import RegisterTile, largest_divisor, register_tile, round_up
+from lwc.targets.kernels.tiling import (
+    RegisterTile,
+    largest_divisor,
+    register_tile,
+    round_up,
+    store_lanes,
+    stored_columns,
+)
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te
 
@@ -47,8 +54,13 @@ class Separable:
         return self.batch * math.prod(self.output_size) * each
 
     @property
+    def stored_columns(self) -> int:
+        """The channels of the result: `outputs`, rounded up where no vector divides them."""
+        return stored_columns(self.outputs, self.tile.lanes)
+
+    @property
     def padded_columns(self) -> int:
-        """The channels of the result: `outputs` rounded up to whole vectors."""
+        """The channels of the product: `outputs` rounded up to whole vectors."""
         return round_up(self.outputs, self.tile.lanes)
 
 
@@ -84,7 +96,7 @@ def compute(
     bias: Any,
     residual: Any = None,
 ) -> Any:
-    """The tensor expression, (N OH OW, padded outputs); x (N, H, W, C), weights packed, biases (C), (padded outputs).
+    """The tensor expression, (N OH OW, stored columns); x (N, H, W, C), weights packed, biases (C), (stored columns).
 
     Rows of all images are counted together, so that a block of them is one range.
     """
@@ -114,7 +126,7 @@ def compute(
         name="product",
     )
     return te.compute(
-        (rows * ow, kernel.padded_columns),
+        (rows * ow, kernel.stored_columns),
         lambda i, j: kernel.epilogue(product[i, j] + bias[j], at(residual, i, j)),
         name="result",
     )
@@ -136,7 +148,7 @@ def _schedule_product(sch: Schedule, kernel: Separable) -> Any:
     sch.reorder(task, panel, row_tile, k, row, column)
     sch.parallel(task)
     sch.reverse_compute_at(result, row_tile, preserve_unit_loops=True)
-    gemm.unroll_tile(sch, sch.get_loops(result), tile.lanes)
+    gemm.unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.outputs, tile.lanes))
     gemm.unroll_tile(sch, [row, column], tile.lanes)
     start = sch.decompose_reduction(product, k)
     sch.set_scope(start, 0, "local")

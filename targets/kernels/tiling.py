@@ -29,10 +29,19 @@ def largest_divisor(value: int, limit: int) -> int:
 
 
 def vector_lanes(columns: int, target: Target) -> int:
-    """How many of `columns` one vector takes: the most that pads them by at most a tenth more than the least."""
-    candidates = [lanes for lanes in (16, 8, 4, 2, 1) if lanes <= target.float_lanes]
-    least = min(round_up(columns, lanes) for lanes in candidates if lanes >= 4 or columns < 4)
-    return next(lanes for lanes in candidates if round_up(columns, lanes) <= 1.1 * least)
+    """How many of `columns` one vector takes: as many as give the fewest vectors, and no more."""
+    candidates = [lanes for lanes in (1, 2, 4, 8, 16) if lanes <= target.float_lanes]
+    return min(candidates, key=lambda lanes: (round_up(columns, lanes) // lanes, lanes))
+
+
+def store_lanes(columns: int, lanes: int) -> int:
+    """The lanes of a vector that stores results: the most that divide `columns`, `lanes` where that were too few."""
+    return next((n for n in (16, 8, 4) if n <= lanes and columns % n == 0), lanes)
+
+
+def stored_columns(columns: int, lanes: int) -> int:
+    """The columns of a result: `columns`, rounded up where no vector divides them."""
+    return round_up(columns, store_lanes(columns, lanes))
 
 
 def register_tile(rows: int, columns: int, target: Target, exact: bool = False) -> RegisterTile:
