@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from lwc.lower.convert_attention import convert_attention
+from lwc.lower.convert_norm import convert_layer_norm
 from lwc.lower.convert_separable import convert_separable
 from lwc.lower.emitter import Array, Emitter, reshape, shape
 from lwc.lower.kernel import KernelTable
@@ -39,6 +40,7 @@ def converters(
         "linear.default": _if_own("linear.default", bound(_linear)),
         "separable_conv2d.default": bound(convert_separable),
         "attention.default": bound(convert_attention),
+        "layer_norm.default": bound(convert_layer_norm),
         "matmul.default": bound(_matmul),
         "bmm.default": bound(_matmul),
         "reshape.default": _reshape,

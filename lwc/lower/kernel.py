@@ -10,6 +10,7 @@ from lwc.targets.kernels import (
     depthwise,
     gemm,
     matmul,
+    norm,
     plain,
     separable,
 )
@@ -25,6 +26,7 @@ _TEMPLATES: dict[type, Any] = {
     depthwise.Depthwise: depthwise,
     separable.Separable: separable,
     matmul.Matmul: matmul,
+    norm.Norm: norm,
     attention.Attention: attention_schedule,
 }
 

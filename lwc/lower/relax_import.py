@@ -142,16 +142,18 @@ def _source(node: fx.Node) -> str:
 
 
 def _layers(program: Program, exported: torch.export.ExportedProgram) -> dict[str, str]:
-    """The layer of each node of `exported` that calls an operator of lwc: exporting keeps these in their order."""
-    ours, theirs = (_own_calls(graph) for graph in (program.module.graph, exported.graph_module.graph))
+    """The layer of each node of `exported` that exporting keeps as it is, and in its order."""
+    ours, theirs = (_kept_calls(graph) for graph in (program.module.graph, exported.graph_module.graph))
     if [node.target for node in ours] != [node.target for node in theirs]:
         return {}
     return {after.name: layer_name(before) for before, after in zip(ours, theirs, strict=True)}
 
 
-def _own_calls(graph: fx.Graph) -> list[fx.Node]:
+def _kept_calls(graph: fx.Graph) -> list[fx.Node]:
+    """The calls of lwc's operators, and of layer normalisation."""
     calls = [node for node in graph.nodes if node.op == "call_function"]
-    return [node for node in calls if getattr(node.target, "namespace", "") == "lwc"]
+    kept = torch.ops.aten.layer_norm.default
+    return [node for node in calls if node.target is kept or getattr(node.target, "namespace", "") == "lwc"]
 
 
 def _constants(exported: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:

@@ -38,8 +38,9 @@ def _float(value: float) -> Expression:
     return tirx.const(value, "float32")
 
 
-def _sigmoid(x: Expression) -> Expression:
-    return _float(1) / (_float(1) + tirx.exp(-x))
+def _times_sigmoid(numerator: Expression, x: Expression) -> Expression:
+    """`numerator` times the sigmoid of x, in one division."""
+    return numerator / (_float(1) + tirx.exp(-x))
 
 
 def _hardsigmoid(x: Expression) -> Expression:
@@ -48,8 +49,8 @@ def _hardsigmoid(x: Expression) -> Expression:
 
 ACTIVATIONS: dict[str, Callable[[Expression], Expression]] = {
     "identity": lambda x: x,
-    "sigmoid": _sigmoid,
-    "silu": lambda x: x * _sigmoid(x),
+    "sigmoid": lambda x: _times_sigmoid(_float(1), x),
+    "silu": lambda x: _times_sigmoid(x, x),
     "hardsigmoid": _hardsigmoid,
     "hardswish": lambda x: x * _hardsigmoid(x),
     # GELU in its exact form: x Phi(x) = x / 2 (1 + erf(x / sqrt 2)).
