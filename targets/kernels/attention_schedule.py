@@ -77,6 +77,8 @@ def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
     start = sch.decompose_reduction(product, k)
     sch.set_scope(start, 0, "local")
     sch.compute_at(queries, block, preserve_unit_loops=True)
+    # LLVM on its own would read along k and scatter.
+    _unroll_vectors(sch, sch.get_loops(queries)[-1], tile.lanes)
 
 
 def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> None:
