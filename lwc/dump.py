@@ -9,25 +9,33 @@ from lwc.graph_view import module_regions, to_dot
 from lwc.pipeline import Hook, Step
 from lwc.trace import Program
 
-_NAME = re.compile(r"\d\d+_[a-z0-9-]+\.(txt|dot)")
+_NAME = re.compile(r"\d\d+_[a-z0-9-]+")
+_FIRST = "00_trace"
 
 
 def dump_to(folder: Path) -> Hook:
     """The hook that writes NN_PASS.txt and NN_PASS.dot into `folder`, and 00_trace before the first pass.
 
-    Such files of an earlier run go first. Raises BadInputError where `folder` cannot be written.
+    Such files of an earlier run go first: where there is a 00_trace, those in pairs. Raises BadInputError where
+    `folder` cannot be written.
     """
     _write(folder, {})
-    for path in folder.iterdir():
-        if _NAME.fullmatch(path.name):
-            path.unlink()
+    for path in _earlier(folder):
+        path.unlink()
 
     def dump(step: Step) -> None:
         if step.position == 1:
-            _write(folder, _drawn("00_trace", step.before))
+            _write(folder, _drawn(_FIRST, step.before))
         _write(folder, _drawn(f"{step.position:02d}_{step.item.name}", step.after))
 
     return dump
+
+
+def _earlier(folder: Path) -> list[Path]:
+    """What an earlier run wrote: a file of another kind only looks alike."""
+    pairs = [(path, path.with_suffix(".txt")) for path in folder.glob("*.dot") if _NAME.fullmatch(path.stem)]
+    pairs = [pair for pair in pairs if all(path.is_file() for path in pair)]
+    return [path for pair in pairs for path in pair] if any(dot.stem == _FIRST for dot, _ in pairs) else []
 
 
 def _drawn(stem: str, program: Program) -> dict[str, str]:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves
 
 from lwc.dump import dump_to
 from lwc.errors import UsageError
 from lwc.pipeline import Hook, PassRecord, Pipeline, run_pipeline
+from lwc.pipeline.signature import SignatureHook
 from lwc.pipeline.verify import Disagreement, PassCheck, Verifier
 from lwc.pruning import Pruned, PruningRecorder, with_pruning
 from lwc.trace import Program
@@ -64,14 +66,22 @@ class PassOptions:
 class Rewritten:
     """The program before and after the passes, what each did, and, by its position, how it was checked.
 
-    `pruned`: what was pruned by magnitude, whose reference is then what the program has to give.
+    `compared`: how many outputs could be compared, those that are finite. `pruned`: what was pruned by magnitude,
+    whose reference is then what the program has to give.
     """
 
     traced: Program
     program: Program
     records: tuple[PassRecord, ...]
     checks: dict[int, PassCheck]
+    compared: int
     pruned: Pruned | None = None
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the program has."""
+        (output,) = self.program.module.graph.find_nodes(op="output")
+        return len(tree_leaves(output.args))
 
 
 def rewrite(
@@ -92,11 +102,10 @@ def rewrite(
 
     with _one_thread():
         verifier = Verifier(traced, on_failure) if options.verify else None
-        if verifier is not None:
-            hooks.append(verifier)
+        hooks.append(verifier or SignatureHook())
         program, records = run_pipeline(pipeline, traced, tuple(hooks), options.limit)
-    checks = {} if verifier is None else verifier.checks
-    return Rewritten(traced, program, records, checks, recorder.pruned)
+    checks, compared = ({}, 0) if verifier is None else (verifier.checks, verifier.compared)
+    return Rewritten(traced, program, records, checks, compared, recorder.pruned)
 
 
 @contextmanager

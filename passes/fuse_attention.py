@@ -112,8 +112,6 @@ def _refuse_shapes(match: Attention) -> str | None:
         return "its softmax is not over the keys"
     if (query[:2], query[:3], key[:3]) != (key[:2], result[:3], value[:3]):
         return "its queries, keys and values differ in batch, heads or tokens"
-    if query[3] != key[3]:
-        return "its queries and keys differ in channels"
     if match.bias is not None and shape_of(match.bias)[:-3] not in ((), (1,)):
         return "its bias differs between the images of a batch"
     return None

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from importlib.metadata import EntryPoint
 
 from lwc.installed import load_offer, offers, refused
+from lwc.targets.check import what_is_wrong
 from lwc.targets.target import Target
 
 GROUP = "lwc.targets"
@@ -33,4 +34,7 @@ def load_installed(points: tuple[EntryPoint, ...], own: Collection[str]) -> Targ
 def _what_is_wrong(name: str, target: object) -> str | None:
     if not isinstance(target, Target):
         return f"is a {type(target).__name__}, not a lwc.targets.target.Target"
-    return f"calls itself {target.name!r:.80}" if target.name != name else None
+    if target.name != name:
+        return f"calls itself {target.name!r:.80}"
+    # A subclass may leave out what a Target checks when it is made.
+    return what_is_wrong(target)

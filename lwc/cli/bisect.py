@@ -11,7 +11,7 @@ from lwc.cli.options import NewPath, json_option, target_option
 from lwc.cli.output import emit, emit_json, table
 from lwc.cli.trace_and_rewrite import trace_and_rewrite
 from lwc.cli.units import short_float
-from lwc.errors import VerificationError
+from lwc.errors import UnsupportedError, VerificationError
 from lwc.models.request import ModelRequest
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ def command(
         if as_json:
             emit_json(_disagreement(error))
         raise
+    _require_comparison(rewritten)
     if as_json:
-        emit_json({"agrees": True, "passes": _documents(rewritten)})
+        compared = {"compared_outputs": rewritten.compared}
+        emit_json({"agrees": True, **compared, "passes": _documents(rewritten)})
         return
     rows = [
         (d["name"], str(d["rewrites"]), _number(d["error"]), _number(d["limit"]))
@@ -64,6 +66,17 @@ def command(
     columns = ("rewrites", "error", "limit")
     emit(table(("pass", *columns), rows, right=columns))
     emit(f"\nevery pass keeps what the {'model' if rewritten.pruned is None else 'pruned model'} gives")
+    if rewritten.compared < rewritten.outputs:
+        emit(f"compared: {rewritten.compared} of {rewritten.outputs} outputs; the others are not finite")
+
+
+def _require_comparison(rewritten: "Rewritten") -> None:
+    """Raises UnsupportedError where no output could be compared, so that nothing is known of the passes."""
+    if rewritten.compared == 0:
+        raise UnsupportedError(
+            "no output can be compared: PyTorch gives NaN or infinity, or cannot run the model in float64;"
+            " give another --input, or mend the model"
+        )
 
 
 def _disagreement(error: VerificationError) -> dict[str, Any]:

@@ -63,10 +63,14 @@ def _pipeline_and_named(extra: tuple[str, ...], **passes: Any) -> "tuple[Pipelin
 
     pipeline, named = PassOptions(**passes).pipeline(), set[str]()
     for word in extra:
-        before = {item.name for item in pipeline.passes}
-        if word not in before:
-            pipeline = pipeline.with_pass(word)
-        named |= {item.name for item in pipeline.passes} - before or {word.partition("{")[0]}
+        if word in {item.name for item in pipeline.passes}:
+            named.add(word)
+            continue
+        extended = pipeline.with_pass(word)
+        (added,) = (item for item in extended.passes if all(item is not known for known in pipeline.passes))
+        named.add(added.name)
+        if added not in pipeline.passes:
+            pipeline = extended
     return pipeline, named
 
 

@@ -37,13 +37,16 @@ def check_output(
 ) -> OutputCheck:
     """The errors of one output; `actual` is None where the library was not run.
 
-    Raises VerificationError where the library gives NaN or infinity, BadInputError where PyTorch does,
+    Raises VerificationError where the library gives another shape, NaN or infinity, BadInputError where PyTorch does,
     UnsupportedError where PyTorch's two runs differ too much to be a measure.
     """
     if not (np.isfinite(double).all() and np.isfinite(single).all()):
         raise BadInputError(
             f"output {name!r}: PyTorch gives NaN or infinity for the sample; check the weights"
         )
+    if actual is not None and actual.shape != double.shape:
+        shapes = f"has the shape {actual.shape[1:]}, PyTorch's has {double.shape[1:]}"
+        raise VerificationError(f"output {name!r}: {shapes}; please report the model")
     if actual is not None and not np.isfinite(actual).all():
         raise VerificationError(
             f"output {name!r}: holds NaN or infinity, unlike PyTorch's; please report the model"

@@ -99,8 +99,10 @@ def _wrong_attributes(kind: type[Pass[Any]]) -> str | None:
     own = getattr(kind, "name", None)
     if not isinstance(own, str):
         return 'has no name; write name: ClassVar[str] = "my-pass" in it'
-    if not _NAME.fullmatch(own):
+    if not _NAME.fullmatch(own) or own == "default":
         return f"its name is {own!r}, not lower-case words joined by hyphens"
+    if not isinstance(kind.__doc__, str | None):
+        return "its docstring is not text"
     for attribute in ("requires", "introduces"):
         value = getattr(kind, attribute)
         if not isinstance(value, tuple) or not all(isinstance(item, str) for item in value):

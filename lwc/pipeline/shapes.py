@@ -6,15 +6,20 @@ from typing import Any
 import torch
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_leaves
 
 from lwc.trace import Program
 
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """A node's value, and what it was computed from: other values, and all else as text."""
+    """A node's value, and what it was computed from: other values, and all else as text.
+
+    Passes see the value, and could change it: `form` is what it was.
+    """
 
     value: Any
+    form: str
     target: Any
     operands: tuple[Any, ...]
     text: str
@@ -22,7 +27,8 @@ class _Known:
     def holds(self, target: Any, operands: tuple[Any, ...], text: str) -> bool:
         """Whether these give the same value."""
         same = len(operands) == len(self.operands) and all(map(_is, operands, self.operands))
-        return same and target == self.target and text == self.text
+        unchanged = _form(self.value) == self.form
+        return unchanged and same and target == self.target and text == self.text
 
 
 class Shapes:
@@ -60,7 +66,7 @@ class _Propagation(fx.Interpreter):
         known = self.old.get(n)
         if known is None or not known.holds(n.target, operands, text):
             value = _without_data(value) if is_leaf else super().run_node(n)
-            known = _Known(value, n.target, operands, text)
+            known = _Known(value, _form(value), n.target, operands, text)
         self.new[n] = known
         return known.value
 
@@ -73,8 +79,9 @@ def _without_data(value: Any) -> Any:
 
 
 def _form(value: Any) -> str:
-    """What a tensor's data may change without the tensor becoming another object."""
-    return f"{value.shape} {value.stride()} {value.dtype}" if isinstance(value, torch.Tensor) else repr(value)
+    """What may change in a tensor, or in each of several, without it becoming another object."""
+    leaves = tree_leaves(value)
+    return repr([(x.shape, x.stride(), x.dtype) if isinstance(x, torch.Tensor) else x for x in leaves])
 
 
 def _is(one: Any, other: Any) -> bool:

@@ -14,6 +14,18 @@ from lwc.trace import Program
 Kind = tuple[tuple[int, ...], torch.dtype]
 
 
+class SignatureHook:
+    """A hook that calls `require_signature` with what the passes so far may introduce."""
+
+    def __init__(self) -> None:
+        self._operators: set[str] = set()
+
+    def __call__(self, step: Step) -> None:
+        """Raises BadInputError where a plug-in breaks the signature."""
+        self._operators |= set(step.item.introduces)
+        require_signature(step, self._operators)
+
+
 def require_signature(step: Step, operators: set[str]) -> None:
     """Inputs and outputs keep shape and dtype, and what a pass writes is aten's or one of `operators`.
 

@@ -11,6 +11,7 @@ time it rounds to float32; nothing else differs.
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,7 +23,7 @@ from lwc.pipeline.differ import first_difference
 from lwc.pipeline.guard import blame, described, is_plugin
 from lwc.pipeline.run import Step, apply_pass, snapshot
 from lwc.pipeline.shapes import Shapes
-from lwc.pipeline.signature import require_signature
+from lwc.pipeline.signature import SignatureHook
 from lwc.trace import Program
 
 Outputs = list[torch.Tensor]
@@ -62,28 +63,29 @@ class DisagreementError(VerificationError):
 class Verifier:
     """A hook that holds each pass's program against the one before it; after one that redefines it starts anew.
 
-    `checks` has an entry for each pass that rewrote. `on_failure` is called with what is wrong before the
-    DisagreementError, and gives what to add to its message.
+    `checks` has an entry for each pass that rewrote. `compared` counts the outputs that can be compared: not those
+    that are not finite, in float64 or in float32; none where PyTorch cannot run the program in float64.
+    `on_failure` is called with what is wrong before the DisagreementError, and gives what to add to its message.
     """
 
     def __init__(self, program: Program, on_failure: Callable[[Disagreement], str] | None = None) -> None:
         self.checks: dict[int, PassCheck] = {}
         self._on_failure = on_failure
-        self._operators: set[str] = set()
+        self.compared = 0
+        self._signature = SignatureHook()
         self._expected: Outputs | None = None
-        self._limits: list[float] = []
+        self._limits: list[float | None] = []
         self._start_from(program)
 
     def __call__(self, step: Step) -> None:
         """Raises DisagreementError where a pass changes a result, BadInputError where a plug-in breaks the graph."""
         start = time.perf_counter()
-        self._operators |= set(step.item.introduces)
-        require_signature(step, self._operators)
+        self._signature(step)
         if step.item.redefines:
             self._start_from(step.after)
             return
         # A plug-in may change what it only looks at.
-        if self._expected is None or (step.record.count == 0 and not is_plugin(step.item)):
+        if self.compared == 0 or (step.record.count == 0 and not is_plugin(step.item)):
             return
         try:
             actual = run_float64(step.after)
@@ -100,16 +102,19 @@ class Verifier:
             self.checks[step.position] = check
 
     def _start_from(self, program: Program) -> None:
-        exact = _run_finite(program)
-        self._limits = [] if exact is None else _limits(program, exact)
-        # Where float32 overflows, its error is no measure.
-        self._expected = exact if all(map(math.isfinite, self._limits)) else None
+        self._limits = []
+        # Where it cannot be run so, the package's own verification says it.
+        with suppress(RuntimeError):
+            self._expected = run_float64(program)
+            self._limits = _limits(program, self._expected)
+        self.compared = len(self._limits) - self._limits.count(None)
 
     def _worst(self, actual: Outputs) -> tuple[float, float]:
         """The error and the limit of the output that is furthest from the one before, in parts of its limit."""
         assert self._expected is not None
-        errors = [rms(got - want) for got, want in zip(actual, self._expected, strict=True)]
-        return max(zip(errors, self._limits, strict=True), key=lambda pair: _excess(*pair))
+        compared = zip(actual, self._expected, self._limits, strict=True)
+        errors = [(rms(got - want), limit) for got, want, limit in compared if limit is not None]
+        return max(errors, key=lambda pair: _excess(*pair))
 
     def _fail(self, step: Step, check: PassCheck) -> None:
         if step.record.count == 0:
@@ -161,18 +166,6 @@ def _excess(error: float, limit: float) -> float:
     return math.inf if math.isnan(error) else error / limit
 
 
-def _run_finite(program: Program) -> Outputs | None:
-    """The outputs in float64; None where PyTorch cannot run it so, or they are not finite.
-
-    The package's own verification says so to the user.
-    """
-    try:
-        outputs = run_float64(program)
-    except RuntimeError:
-        return None
-    return outputs if all(bool(torch.isfinite(output).all()) for output in outputs) else None
-
-
 def run_float64(program: Program) -> Outputs:
     """The outputs in float64. Raises what PyTorch raises where it cannot run the program so."""
     double = tuple(x.double() if x.is_floating_point() else x for x in program.inputs)
@@ -190,9 +183,11 @@ def rms(values: torch.Tensor) -> float:
     return float(values.detach().double().square().mean().sqrt()) if values.numel() else 0.0
 
 
-def _limits(program: Program, exact: Outputs) -> list[float]:
+def _limits(program: Program, exact: Outputs) -> list[float | None]:
+    """How far each output may be from `exact`; None where that, or PyTorch's float32, is not finite."""
     single = _run(program.module, program.inputs)
-    return [
+    limits = [
         FACTOR * rms(got - want) + ALLOWANCE * min(1.0, rms(want)) + _ROUNDING
         for got, want in zip(single, exact, strict=True)
     ]
+    return [limit if math.isfinite(limit) else None for limit in limits]

@@ -49,6 +49,19 @@ def test_explain_adds_a_pass_of_the_users_and_shows_it_alone(lwc: Lwc, clip: str
     assert {refusal["reason"] for refusal in entry["refused"]} == {"its name does not end in 7"}
 
 
+def test_explain_of_a_pass_at_a_place_of_its_own(lwc: Lwc) -> None:
+    done = lwc("explain", *SMALL, "--pass", "fold-batch-norm,after=raise-operators", "--json")
+    entries = json.loads(done.out)["passes"]
+    assert {entry["name"] for entry in entries} == {"fold-batch-norm"}
+    assert sum(len(entry["rewritten"]) for entry in entries) == 27
+
+
+def test_explain_adds_a_pass_once(lwc: Lwc, clip: str) -> None:
+    spec = clip.partition(",")[0]
+    document = json.loads(lwc("explain", *SMALL, "--passes", f"default,{spec}", "--pass", spec, "--json").out)
+    assert [entry["name"] for entry in document["passes"]] == ["clip"]
+
+
 def test_explain_says_what_pruning_does(lwc: Lwc) -> None:
     options = ("--target", "x86-64-v3", "--prune", "0.5", "--pass", "zero-channels")
     document = json.loads(lwc("explain", *SMALL, *options, "--json").out)
@@ -84,12 +97,34 @@ def test_explain_stops_at_the_limit(lwc: Lwc) -> None:
     assert done.out.splitlines()[-2].startswith("60 rewritten")
 
 
+NOT_A_NUMBER = """\
+import torch
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        return x.relu() / 0 * 0
+
+def make():
+    return Net(), (torch.ones(1, 4),)
+"""
+
+
+def test_bisect_says_nothing_of_passes_where_it_can_compare_nothing(
+    lwc: Lwc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net_without_numbers.py").write_text(NOT_A_NUMBER)
+    monkeypatch.chdir(tmp_path)
+    done = lwc("bisect", "net_without_numbers:make", "--json")
+    assert (done.code, done.out) == (4, "")
+    assert "no output can be compared" in done.err.splitlines()[-1]
+
+
 def test_bisect_of_right_passes(lwc: Lwc) -> None:
     done = lwc("bisect", *SMALL)
     assert done.code == 0
     assert done.out.splitlines()[-1] == "every pass keeps what the model gives"
     document = json.loads(lwc("bisect", *SMALL, "--json").out)
-    assert document["agrees"] is True
+    assert (document["agrees"], document["compared_outputs"]) == (True, 1)
     assert [item["name"] for item in document["passes"]] == list(DEFAULT)
     assert all((item["error"] is None) == (item["rewrites"] == 0) for item in document["passes"])
 

@@ -77,6 +77,13 @@ def test_a_model_that_gives_nan_cannot_be_verified(bad: float) -> None:
             check_output("y", np.ones(2, np.float32), double, single)
 
 
+def test_another_shape_is_a_disagreement() -> None:
+    """Not one that broadcasting hides."""
+    double = np.ones((1, 2, 1))
+    with pytest.raises(VerificationError, match=r"output 'y': has the shape \(2,\), PyTorch's has \(2, 1\)"):
+        check_output("y", np.ones((1, 2), np.float32), double, double.astype(np.float32))
+
+
 def test_a_model_whose_two_runs_differ_is_no_measure() -> None:
     double = np.array([1.0, -1.0])
     with pytest.raises(UnsupportedError, match=r"'y': PyTorch in .* differ by 0\.02"):

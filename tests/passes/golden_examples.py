@@ -97,7 +97,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "zero-channels": Example(
         lambda own, after, x: after(own(x).relu()),
-        (nn.Conv2d(2, 32, 1), nn.Conv2d(32, 2, 1)),
+        (nn.Conv2d(2, 64, 1), nn.Conv2d(64, 2, 1)),
         first=("raise-operators", "fuse-activation"),
     ),
     "merge-parallel-linear": Example(

@@ -53,6 +53,14 @@ def test_what_a_pass_writes_into_meta_is_not_believed(rng: torch.Generator) -> N
     assert relu.meta["val"].shape == (2, 3)
 
 
+def test_a_value_that_a_pass_changes_in_place_is_computed_anew(rng: torch.Generator) -> None:
+    program, shapes, relu = small(rng)
+    relu.meta["val"].t_()
+    relu.args[0].meta["val"].unsqueeze_(0)  # type: ignore[union-attr]
+    shapes.propagate(program)
+    assert relu.meta["val"].shape == (2, 3)
+
+
 def test_a_changed_argument_is_seen_downstream(rng: torch.Generator) -> None:
     program, shapes, relu = small(rng)
     graph = program.module.graph

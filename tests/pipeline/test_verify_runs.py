@@ -1,6 +1,7 @@
 """What the hook says of results that are no numbers, and of graphs that cannot be run."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -58,9 +59,27 @@ def test_infinities_of_the_model_are_no_difference(rng: torch.Generator) -> None
         verified(make(lambda program, node: setattr(node, "args", (node.args[0], -1, 0.05))), program)
 
 
-def test_a_model_that_overflows_in_float32_is_left_to_the_package(rng: torch.Generator) -> None:
-    program = program_of(lambda x: functional.hardtanh(x) * 1e30 * 1e30, (2, 3), rng=rng)
-    assert verified(make(clip_lower), program).checks == {}
+def overflowing(x: torch.Tensor) -> torch.Tensor:
+    return functional.hardtanh(x) * 1e30 * 1e30
+
+
+def not_a_number(x: torch.Tensor) -> torch.Tensor:
+    return functional.hardtanh(x) / 0 * 0
+
+
+@pytest.mark.parametrize("model", [overflowing, not_a_number])
+def test_a_model_that_is_not_finite_is_not_compared(
+    model: Callable[[torch.Tensor], torch.Tensor], rng: torch.Generator
+) -> None:
+    """The package's verification refuses it."""
+    verifier = verified(make(clip_lower), program_of(model, (2, 3), rng=rng))
+    assert (verifier.checks, verifier.compared) == ({}, 0)
+
+
+def test_the_other_outputs_of_a_model_are_compared(rng: torch.Generator) -> None:
+    program = program_of(lambda x: (not_a_number(x), functional.hardtanh(x)), (2, 30), rng=rng)
+    with pytest.raises(DisagreementError, match="changes the result by"):
+        verified(make(clip_lower), program)
 
 
 def in_float32_only(program: Program, node: fx.Node) -> None:
