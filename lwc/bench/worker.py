@@ -9,6 +9,7 @@ from pathlib import Path
 from lwc.bench.engines import Engine
 from lwc.bench.task import Array, Task
 from lwc.bench.timing import measure
+from lwc.errors import LwcError
 from lwc.files import one_line
 
 LOG = "{}.log"
@@ -44,7 +45,8 @@ def serve(connection: Connection, name: str, engine: Engine, task: Task) -> None
         return
     except Exception as error:
         traceback.print_exc()
-        connection.send(Failed(f"{type(error).__name__}: {one_line(error)}"))
+        own = isinstance(error, LwcError)
+        connection.send(Failed(one_line(error) if own else f"{type(error).__name__}: {one_line(error)}"))
 
 
 def _print_to(path: Path) -> None:
