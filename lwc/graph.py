@@ -71,7 +71,7 @@ def through_reshapes(node: Any) -> Any:
     return node
 
 
-def has_other_users(producer: fx.Node, node: Any) -> bool:
+def has_other_users(producer: Any, node: Any) -> bool:
     """Whether anything but `node` reads `producer` or one of the reshapes between them."""
     while node is not producer:
         node = node.args[0]

@@ -32,27 +32,36 @@ def find_cycle(graph: fx.Graph) -> list[str]:
         return []
 
 
+def lifetimes(program: Program) -> dict[str, range]:
+    """For each node that gives an activation of its own, the positions in the graph's order where that is alive.
+
+    From the node itself to the last that reads it, or reads what shares its memory.
+    """
+    view = as_networkx(program.module.graph)
+    nodes = {node.name: node for node in program.module.graph.nodes}
+    position = {name: number for number, name in enumerate(nodes)}
+    last = dict(position)
+    for name in reversed(nodes):
+        for reader in view.successors(name):
+            shares = _storage(nodes[reader]) is not nodes[reader]
+            last[name] = max(last[name], last[reader] if shares else position[reader])
+    own = [name for name, node in nodes.items() if _storage(node) is node and _size(node)]
+    return {name: range(position[name], last[name] + 1) for name in own}
+
+
 def peak_memory(program: Program) -> tuple[int, str]:
     """The most bytes of activations alive at once, in the graph's order, and the first node where they are.
 
-    An activation is alive from the node that gives it to its last reader; reshapes share their operand's memory,
-    and constants do not count.
+    Reshapes share their operand's memory, and constants do not count.
     """
-    nodes = list(program.module.graph.nodes)
-    last: dict[fx.Node, int] = {}
-    for position, node in enumerate(nodes):
-        for value in (node, *node.all_input_nodes):
-            last[_storage(value)] = position
-    ends: dict[int, list[fx.Node]] = defaultdict(list)
-    for value, position in last.items():
-        ends[position].append(value)
-    alive, peak = 0, (0, nodes[0].name)
-    for position, node in enumerate(nodes):
-        alive += _size(node) if _storage(node) is node else 0
-        if alive > peak[0]:
-            peak = alive, node.name
-        alive -= sum(_size(value) for value in ends[position])
-    return peak
+    nodes = {node.name: node for node in program.module.graph.nodes}
+    alive = lifetimes(program)
+    sizes = [0] * len(nodes)
+    for name, positions in alive.items():
+        for number in positions:
+            sizes[number] += _size(nodes[name])
+    largest = max(sizes)
+    return largest, list(nodes)[sizes.index(largest)]
 
 
 def _storage(node: fx.Node) -> fx.Node:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from lwc.graph_view import as_networkx, find_cycle, module_regions, peak_memory, to_dot
+from lwc.graph_view import as_networkx, find_cycle, lifetimes, module_regions, peak_memory, to_dot
 from lwc.trace import Program
 from tests.programs import program_of
 
@@ -63,6 +63,19 @@ def test_an_activation_is_alive_until_its_last_reader(rng: torch.Generator) -> N
     program = program_of(lambda x: (y := torch.cat([x, x])).sin().sum() + y.sum(), (10,), rng=rng)
     # y and its sine, each of 20 numbers, and the sine's sum; x is gone.
     assert peak_memory(program) == (41 * FLOAT, "sum_1")
+
+
+def test_a_lifetime_reaches_to_the_last_reader_of_a_view(rng: torch.Generator) -> None:
+    program = program_of(lambda x: (y := x.sin()).reshape(5, 2).cos().reshape(10) + y, (10,), rng=rng)
+    names = [node.name for node in program.module.graph.nodes]
+    alive = {name: [names[at] for at in positions] for name, positions in lifetimes(program).items()}
+    assert names == ["inputs_0", "sin", "view", "cos", "view_1", "add", "output"]
+    assert alive == {
+        "inputs_0": ["inputs_0", "sin"],
+        "sin": ["sin", "view", "cos", "view_1", "add"],
+        "cos": ["cos", "view_1", "add"],
+        "add": ["add", "output"],
+    }
 
 
 def test_the_operands_and_the_result_are_alive_together(rng: torch.Generator) -> None:

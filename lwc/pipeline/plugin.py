@@ -99,7 +99,9 @@ def _wrong_attributes(kind: type[Pass[Any]]) -> str | None:
     own = getattr(kind, "name", None)
     if not isinstance(own, str):
         return 'has no name; write name: ClassVar[str] = "my-pass" in it'
-    if not _NAME.fullmatch(own) or own == "default":
+    if own == "default":
+        return "its name is 'default', which means lwc's own pipeline"
+    if not _NAME.fullmatch(own):
         return f"its name is {own!r}, not lower-case words joined by hyphens"
     if not isinstance(kind.__doc__, str | None):
         return "its docstring is not text"

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import math
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -114,7 +116,7 @@ def with_options(kind: type[Pass[Any]], options: dict[str, str]) -> Pass[Any]:
             )
         type_ = type(defaults[key])
         try:
-            values[key.replace("-", "_")] = _boolean(text) if type_ is bool else type_(text)
+            values[key.replace("-", "_")] = _READERS.get(type_, type_)(text)
         except ValueError:
             given = one_line(f"{key}={text}", 80)
             raise UsageError(f"pass {kind.name!r}: option {given} is not {type_.__name__}") from None
@@ -167,3 +169,15 @@ def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(text)
     return text.lower() == "true"
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    # It would not equal itself, nor its pass the same one made again.
+    if math.isnan(number):
+        raise ValueError(text)
+    return number
+
+
+# How an option is read from text, where its type alone does not do it.
+_READERS: dict[type, Callable[[str], Any]] = {bool: _boolean, float: _number}

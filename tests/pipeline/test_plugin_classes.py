@@ -35,6 +35,10 @@ CLASSES: dict[str, tuple[str, str]] = {
         changed('"my-pass"', '"my_pass"'),
         "its name is 'my_pass', not lower-case wor",
     ),
+    "the pipeline's name": (
+        changed('"my-pass"', '"default"'),
+        "its name is 'default', which means lwc's own",
+    ),
     "an empty name": (changed('"my-pass"', '""'), "its name is '', not lower-case words joined by hyphens"),
     "a name with a line feed": (changed('"my-pass"', '"a\\n"'), "its name is 'a\\n', not lower-case words"),
     "requires as text": (

@@ -185,3 +185,15 @@ def test_a_long_place_is_cut(spec: str) -> None:
     with pytest.raises(UsageError) as caught:
         Pipeline.parse("default").with_pass(spec)
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "-nan"])
+def test_an_option_is_a_number_that_equals_itself(text: str) -> None:
+    @dataclass(frozen=True)
+    class Scaled(Pass[fx.Node]):
+        name: ClassVar[str] = "scaled"
+        factor: float = 1.0
+
+    assert with_options(Scaled, {"factor": "-1e3"}) == Scaled(-1000.0)
+    with pytest.raises(UsageError, match=f"option factor={text} is not float"):
+        with_options(Scaled, {"factor": text})
