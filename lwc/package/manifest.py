@@ -112,7 +112,7 @@ class Manifest(Frozen):
     target: Target
     tools: dict[str, str]
     passes: tuple[PassEntry, ...]
-    calls: tuple[CallEntry, ...] = ()
+    calls: tuple[CallEntry, ...]
     pruning: Pruning | None
     macs: Count
     parameters: Count

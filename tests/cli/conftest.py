@@ -124,6 +124,7 @@ def make_manifest(
         target=resolve_target("arm64"),
         tools={},
         passes=(),
+        calls=(),
         pruning=None,
         macs=1_500_000,
         parameters=4_231_976,

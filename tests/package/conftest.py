@@ -43,6 +43,7 @@ def package(tmp_path: Path) -> Path:
         target=resolve_target("arm64"),
         tools={"lwc": "0.1.0"},
         passes=(),
+        calls=(),
         pruning=None,
         macs=12,
         parameters=15,
