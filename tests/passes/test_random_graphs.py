@@ -146,16 +146,26 @@ def check_share(share: int, seed: int) -> None:
         assert set(total) == set(DEFAULT)
 
 
-# Tests of one class run in one process: two classes, that two processes share the work.
+# Tests of one class run in one process: four classes, that processes share the work evenly.
 @pytest.mark.slow
-class TestEvenShares:
-    @pytest.mark.parametrize("share", range(0, SHARES, 2))
-    def test_random_graphs(self, share: int, seed: int) -> None:
-        check_share(share, seed)
+class TestFirstShare:
+    def test_random_graphs(self, seed: int) -> None:
+        check_share(0, seed)
 
 
 @pytest.mark.slow
-class TestOddShares:
-    @pytest.mark.parametrize("share", range(1, SHARES, 2))
-    def test_random_graphs(self, share: int, seed: int) -> None:
-        check_share(share, seed)
+class TestSecondShare:
+    def test_random_graphs(self, seed: int) -> None:
+        check_share(1, seed)
+
+
+@pytest.mark.slow
+class TestThirdShare:
+    def test_random_graphs(self, seed: int) -> None:
+        check_share(2, seed)
+
+
+@pytest.mark.slow
+class TestFourthShare:
+    def test_random_graphs(self, seed: int) -> None:
+        check_share(3, seed)
