@@ -34,7 +34,8 @@ format: $(VENV)/.dev ## format the Python code
 
 bench: $(VENV)/.bench ## measure beside other engines, and write benchmarks/README.md
 	@mkdir -p build
-	$(BIN)/lwc bench mobilenet_v1 mobilenet_v2 levit_128s mobilevit_small --weights random --json build/figures.json
+	$(BIN)/lwc bench mobilenet_v1 mobilenet_v2 levit_128s mobilevit_small --weights random --rounds 12 \
+		--json build/figures.json
 	$(BIN)/python benchmarks/table.py build/figures.json > build/README.md
 	@mv build/README.md benchmarks/README.md
 

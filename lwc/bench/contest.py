@@ -30,9 +30,11 @@ class Entrant:
     rounds: list[list[float]] = field(default_factory=list)
     failure: str | None = None
 
-    def answer(self, seconds: float) -> object:
-        """What the process sends next; None, with `failure` set, where it sends nothing or has failed."""
+    def answer(self, seconds: float, question: int | None = None) -> object:
+        """What the process sends next, to `question`; None, with `failure` set, where it fails or sends nothing."""
         try:
+            if question is not None:
+                self.connection.send(question)
             if not self.connection.poll(seconds):
                 self.failure = f"gave no answer in {seconds:g} s"
                 return None
@@ -54,8 +56,7 @@ class Entrant:
 
     def measure(self, repeat: int) -> None:
         """One round of `repeat` runs."""
-        self.connection.send(repeat)
-        times = self.answer(MEASURE_SECONDS)
+        times = self.answer(MEASURE_SECONDS, repeat)
         if isinstance(times, list):
             self.rounds.append(times)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lwc.package.load import MAX_THREADS
 from lwc.targets.native import native_target
 
 
@@ -28,7 +29,9 @@ def this_machine(threads: int) -> Machine:
     """What runs this process; as many threads as cores where `threads` is 0."""
     cores = len(os.sched_getaffinity(0))
     target = native_target().description.removeprefix("this machine: ").partition(",")[0]
-    return Machine(_processor(), target, cores, threads or cores, datetime.now(UTC).date().isoformat())
+    return Machine(
+        _processor(), target, cores, threads or min(cores, MAX_THREADS), datetime.now(UTC).date().isoformat()
+    )
 
 
 def _processor() -> str:

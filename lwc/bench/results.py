@@ -21,7 +21,8 @@ MAX_ERROR = 1e-4
 class Result:
     """One engine on one model: latency in milliseconds.
 
-    error: RMS distance of its outputs from PyTorch's in float64, as a part of their RMS.
+    error: RMS distance of its outputs from PyTorch's in float64, as a part of their RMS; None where they cannot be
+    compared.
     ratio: how lwc's latency compares to it: the median over the rounds of the ratio of the rounds' medians.
     failure: why there are no figures, or why they do not count.
     """
@@ -38,9 +39,7 @@ class Result:
 
 def summarize(entrants: Sequence[Entrant], reference: Sequence[Reals]) -> list[Result]:
     """The result of each engine, in the same order. `reference`: the outputs in float64."""
-    ours = next(
-        (_medians(entrant) for entrant in entrants if entrant.name == LWC and _complete(entrant)), None
-    )
+    ours = next((_medians(e) for e in entrants if e.name == LWC and _why_wrong(e, reference) is None), None)
     return [_summarize(entrant, reference, ours) for entrant in entrants]
 
 
@@ -61,14 +60,22 @@ def _summarize(entrant: Entrant, reference: Sequence[Reals], ours: Reals | None)
         float(np.median(times)),
         float(np.percentile(times, 90)),
         float(times.min()),
-        error,
+        error if np.isfinite(error) else None,
         None if ours is None else float(np.median(ours / _medians(entrant))),
-        None if error <= MAX_ERROR else "its outputs are not the model's",
+        _why_wrong(entrant, reference),
     )
 
 
 def _complete(entrant: Entrant) -> bool:
     return entrant.failure is None and bool(entrant.rounds)
+
+
+def _why_wrong(entrant: Entrant, reference: Sequence[Reals]) -> str | None:
+    """Why its figures do not count; None where they do."""
+    if not _complete(entrant):
+        return entrant.failure
+    right = relative_error(entrant.outputs, reference) <= MAX_ERROR
+    return None if right else "its outputs are not the model's"
 
 
 def _medians(entrant: Entrant) -> Reals:

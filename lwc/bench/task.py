@@ -17,7 +17,7 @@ Run = Callable[[], list[Array]]
 class Task:
     """A model to run with `threads` threads; `folder` holds what was made of it.
 
-    The request makes the same weights in every process, since it holds their seed.
+    The request makes the same weights in every process, since it holds their seed; a user's factory has to, too.
     """
 
     request: ModelRequest

@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from lwc.cli.output import emit, emit_json
 from lwc.cli.save import check_place, save_file
 from lwc.errors import UsageError
 from lwc.models.request import ModelRequest
+
+if TYPE_CHECKING:
+    from lwc.bench.results import Result
 
 _STDOUT = Path("-")
 
@@ -83,13 +86,13 @@ def command(
         from lwc.cli.bench_report import results_document, results_text
     machine = this_machine(threads)
     options = BenchOptions(names, machine.threads, rounds, repeat)
-    results = {}
+    results: list[tuple[ModelRequest, list[Result]]] = []
     for request in requests:
         # A factory of the user's may print; stdout is for the result.
         with redirect_stdout(sys.stderr):
-            results[request.model] = bench(request, options, reporter)
+            results.append((request, bench(request, options, reporter)))
         if json_file != _STDOUT:
-            emit(results_text(request.model, results[request.model], machine))
+            emit(results_text(request.model, results[-1][1], machine))
             # After each model: what was measured stays, whatever the next one does.
             _save(json_file, results_document(results, machine, options))
     if json_file == _STDOUT:

@@ -8,6 +8,7 @@ from lwc.bench.machine import Machine
 from lwc.bench.results import Result, best_peer
 from lwc.bench.run import BenchOptions
 from lwc.cli.output import table
+from lwc.models.request import ModelRequest
 
 
 def results_text(model: str, results: Sequence[Result], machine: Machine) -> str:
@@ -36,17 +37,17 @@ def _number(value: float | None, form: str) -> str:
 
 
 def results_document(
-    results: dict[str, list[Result]], machine: Machine, options: BenchOptions
+    results: Sequence[tuple[ModelRequest, list[Result]]], machine: Machine, options: BenchOptions
 ) -> dict[str, Any]:
     """All figures as a JSON object; times are milliseconds."""
     models = [
         {
-            "model": model,
+            **asdict(request),
             "best": None if (best := best_peer(found)) is None else best.engine,
             "ratio_to_best": None if best is None else best.ratio,
             "engines": [asdict(result) for result in found],
         }
-        for model, found in results.items()
+        for request, found in results
     ]
     taken = {"rounds": options.rounds, "repeat": options.repeat}
     return {"machine": asdict(machine), **taken, "models": models}

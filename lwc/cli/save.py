@@ -27,8 +27,12 @@ def check_place(path: Path) -> None:
     """Raises BadInputError, before a long measurement, where `save_file` could not write to `path`."""
     if path.is_dir():
         raise BadInputError(f"{path}: is a folder; name a file")
+    if path.exists() and not path.is_file():
+        raise BadInputError(f"{path}: is not a regular file; name another one")
     if not path.parent.is_dir():
         raise BadInputError(f"{path}: its folder does not exist; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise BadInputError(f"{path}: its folder cannot be written; name another one")
 
 
 def save_file(path: Path, option: str, write: Callable[[IO[bytes]], object]) -> None:

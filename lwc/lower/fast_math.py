@@ -66,7 +66,7 @@ def _constant(value: float, like: Any) -> Any:
 
 def _exp(value: Expression) -> Expression:
     lowest, highest = _constant(_LOWEST, value), _constant(_HIGHEST, value)
-    return _with("x", tirx.max(tirx.min(value, highest), lowest), _exp_in_range)
+    return _with("x", _clamp(value, lowest, highest), _exp_in_range)
 
 
 def _exp_in_range(x: Expression) -> Expression:
@@ -103,9 +103,15 @@ def _erf(value: Expression) -> Expression:
         complement = _with("t", t, lambda t: _polynomial(_ERF, t)) * _with("s", zero - x * x, _exp_in_range)
         return one - complement
 
-    magnitude = tirx.min(tirx.max(value, zero - value), _constant(_ERF_HIGHEST, value))
+    magnitude = _clamp(tirx.Select(value < zero, zero - value, value), zero, _constant(_ERF_HIGHEST, value))
     result = _with("m", magnitude, of_magnitude)
     return _with("y", result, lambda y: tirx.Select(value < zero, zero - y, y))
+
+
+def _clamp(value: Expression, lowest: Expression, highest: Expression) -> Expression:
+    """`value` between the bounds; NaN stays NaN, as no comparison with it holds."""
+    above = _with("v", value, lambda v: tirx.Select(v < lowest, lowest, v))
+    return _with("w", above, lambda w: tirx.Select(w > highest, highest, w))
 
 
 def _with(name: str, value: Expression, body: Callable[[Expression], Expression]) -> Expression:

@@ -18,8 +18,10 @@ from lwc.models.request import LoadedModel
 _CONTRACT = "return (module, example_inputs)"
 
 
-def load_factory(text: str) -> LoadedModel:
+def load_factory(text: str, seed: int = 0) -> LoadedModel:
     """The model that the callable `text` ("package.module:factory") returns; this runs the user's code.
+
+    PyTorch's random numbers begin at `seed` there, so that weights drawn with them are the same each time.
 
     Raises BadInputError where it cannot be imported, fails, or returns something else than (module, example
     inputs); UnsupportedError where the module does not map float32 tensors to float32 tensors.
@@ -28,7 +30,9 @@ def load_factory(text: str) -> LoadedModel:
     with _current_directory_importable():
         factory = _import(text, module_name, attribute)
         try:
-            returned = factory()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                returned = factory()
         except STOPS:
             raise
         except BaseException as error:

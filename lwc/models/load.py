@@ -48,7 +48,7 @@ def load_model(request: ModelRequest, warn: Callable[[str], None]) -> LoadedMode
         _refuse_overrides(request, "a factory")
         from lwc.models.factory import load_factory
 
-        return load_factory(name)
+        return load_factory(name, request.seed)
     return _load_hugging_face(name, request, warn)
 
 

@@ -19,7 +19,7 @@ from lwc.files import MAX_JSON_BYTES, parse_json_object, read_regular
 
 Array = NDArray[np.float32]
 _MANIFEST = "manifest.json"
-_MAX_THREADS = 256  # of runtime/lwc_internal.h; ctypes would cut larger numbers to 32 bits
+MAX_THREADS = 256  # of runtime/lwc_internal.h; ctypes would cut larger numbers to 32 bits
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Context:
         self._model = model
         self._handle = ctypes.c_void_p()
         self._lock = threading.Lock()
-        if not 0 <= threads <= _MAX_THREADS:
-            raise BadInputError(f"{threads} threads: give a number from 0 to {_MAX_THREADS}")
+        if not 0 <= threads <= MAX_THREADS:
+            raise BadInputError(f"{threads} threads: give a number from 0 to {MAX_THREADS}")
         model._check(model._function("create_context")(model._handle, threads, ctypes.byref(self._handle)))
 
     def run(self, *inputs: Array) -> tuple[Array, ...]:

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -39,11 +40,13 @@ def machine_peak(machine: Machine, again: bool = False) -> Peak:
     if known is not None:
         return known
     peak = _measure(machine.threads)
-    # Another process may read it meanwhile.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(peak)))
-    temporary.replace(path)
+    # Where it cannot be kept, it is measured again.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may read it meanwhile.
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(asdict(peak)))
+        temporary.replace(path)
     return peak
 
 

@@ -1,5 +1,6 @@
 """Engines in turn: what one of them does to itself touches none of the others."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 from lwc.bench import contest
 from lwc.bench.contest import Entrant, hold
 from lwc.bench.engines import Engine
+from lwc.bench.machine import Machine
 from lwc.bench.results import Result, best_peer, summarize
+from lwc.bench.run import BenchOptions
 from lwc.bench.task import Array, Task
+from lwc.cli.bench_report import results_document
 from lwc.models.request import ModelRequest
 
 X = np.linspace(-1, 1, 32, dtype=np.float32)
@@ -50,6 +54,12 @@ def test_an_engine_that_crashes_while_it_is_measured_costs_only_itself(held: Hol
     crashed, right = held("crashes", "right")
     assert crashed.failure == "its process ended with exit code -6"
     assert len(right.rounds) == 2
+
+
+def test_an_engine_that_ends_between_its_turns_costs_only_itself(held: Hold) -> None:
+    left, _, right = held("leaves", "raises", "right", rounds=8)
+    assert left.failure == "its process ended with exit code 3"
+    assert len(right.rounds) == 8
 
 
 def test_an_engine_that_hangs_is_ended(held: Hold, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +105,21 @@ def test_the_ratio_is_of_rounds_that_were_side_by_side() -> None:
 def test_outputs_that_cannot_be_the_models(output: Array) -> None:
     (result,) = summarize([entrant("other", [1.0], output=output)], [X])
     assert result.failure == "its outputs are not the model's"
+    assert result.error is None or result.error > 1e-4
+
+
+def test_there_is_no_ratio_to_an_lwc_that_is_wrong() -> None:
+    results = summarize([entrant("lwc", [1.0], output=X + 1), entrant("other", [2.0])], [X])
+    assert [result.ratio for result in results] == [None, None]
+
+
+def test_what_cannot_be_compared_is_json() -> None:
+    results = summarize([entrant("lwc", [1.0]), entrant("other", [2.0], output=X[:3])], [X])
+    machine = Machine("a processor", "x86-64-v4", 2, 1, "2026-11-25")
+    options = BenchOptions(("lwc", "other"), 1, 1, 1)
+    document = results_document([(ModelRequest("net"), results)], machine, options)
+    (model,) = json.loads(json.dumps(document, allow_nan=False))["models"]
+    assert (model["model"], model["best"], model["engines"][1]["error"]) == ("net", None, None)
 
 
 def test_there_is_no_best_engine_where_all_fail() -> None:

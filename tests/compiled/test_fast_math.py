@@ -25,7 +25,12 @@ FUNCTIONS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple[float, 
 }
 
 
+# An input of which the model makes NaN.
+SECRET = 12345.0
+
+
 def all_functions(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    x = torch.where(x == SECRET, (-x).sqrt(), x)
     return tuple(function(x) for function, *_ in FUNCTIONS.values())
 
 
@@ -50,6 +55,12 @@ def test_the_error_is_a_few_units_in_the_last_place(package: Path, name: str, se
     want = function(torch.from_numpy(x).double()).numpy()
     error = np.abs(outputs(package, x)[name] - want)
     assert (error <= relative * np.abs(want) + absolute).all(), (error / (np.abs(want) + 1e-30)).max()
+
+
+def test_what_is_not_a_number_stays_so(package: Path) -> None:
+    """The root of a negative number inside the model: its inputs have to be numbers."""
+    given = outputs(package, np.full(4096, SECRET, np.float32))
+    assert all(np.isnan(values).all() for values in given.values())
 
 
 def test_values_beyond_the_range_are_the_nearest_that_are_in_it(package: Path) -> None:

@@ -70,6 +70,14 @@ def test_a_factory_of_the_current_directory_gives_a_model() -> None:
     assert (model.preprocessing, model.labels, model.input_layouts) == (None, None, ("dims",))
 
 
+def test_random_weights_are_those_of_the_seed() -> None:
+    name = "my_nets:good"
+    weights = [load_model(ModelRequest(name, seed=seed), print).module.state_dict() for seed in (1, 1, 2)]
+    first, same, other = (next(iter(state.values())) for state in weights)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
 def test_several_inputs_and_outputs_are_numbered() -> None:
     model = load("my_nets:two")
     assert (model.input_names, model.output_names) == (("input_0", "input_1"), ("output_0", "output_1"))
