@@ -12,7 +12,7 @@ from lwc.targets.kernels.tiling import balanced_split, largest_divisor
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
 
-# Fewer rows than this in a parallel task cost more to hand out than they take.
+# Fewer elements than this in a parallel task cost more to hand out than they take.
 _LEAST_ELEMENTS = 8192
 
 

@@ -1,7 +1,7 @@
-"""The schedule of every function that has no template: element-wise chains, copies, reductions, normalisation.
+"""The schedule of every function that has no template: element-wise chains, copies, reductions, softmax.
 
 Element-wise chains are computed in one pass. Reductions that feed the last loop nest (the maximum and the sum of a
-softmax, the mean and the variance of a layer norm) are computed inside it, row by row, so that a row is read from
+softmax) are computed inside it, row by row, so that a row is read from
 cache. The outer loops run in parallel and the innermost is vectorised where whole vectors divide it.
 """
 
