@@ -25,6 +25,7 @@ __all__ = [
     "importer_operators",
     "register_intrin_lowering",
     "relax",
+    "s_tir",
     "te",
     "tirx",
     "topi",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from lwc.lower.prefetch import insert_prefetches
 from lwc.targets.kernels import (
     attention,
     attention_schedule,
@@ -57,4 +58,4 @@ class KernelTable:
             _TEMPLATES[type(kernel)].schedule(sch, kernel)
         else:
             plain.schedule(sch, self.target)
-        return sch.mod["main"]
+        return insert_prefetches(sch.mod["main"])

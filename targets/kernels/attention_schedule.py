@@ -48,7 +48,6 @@ def _schedule_result(sch: Schedule, kernel: Attention) -> tuple[Any, Any]:
     unroll_tile(sch, [m, j], largest_divisor(kernel.value_heads.size, tile.lanes))
     sch.compute_at(mixed, panel, preserve_unit_loops=True)
     unroll_tile(sch, [row, column], tile.lanes)
-    sch.set_scope(mean, 0, "local")
     _schedule_product(sch, mixed, tile)
     return block, task
 
@@ -58,8 +57,7 @@ def _schedule_product(sch: Schedule, product: Any, tile: RegisterTile) -> None:
     row, column, k = sch.get_loops(product)[-3:]
     sch.reorder(k, row, column)
     unroll_tile(sch, [row, column], tile.lanes)
-    start = sch.decompose_reduction(product, k)
-    sch.set_scope(start, 0, "local")
+    sch.decompose_reduction(product, k)
 
 
 def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
@@ -74,8 +72,7 @@ def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
     sch.reverse_compute_at(scores, row_tile, preserve_unit_loops=True)
     unroll_tile(sch, sch.get_loops(scores), tile.lanes)
     unroll_tile(sch, [row, m], tile.lanes)
-    start = sch.decompose_reduction(product, k)
-    sch.set_scope(start, 0, "local")
+    sch.decompose_reduction(product, k)
     sch.compute_at(queries, block, preserve_unit_loops=True)
     # LLVM on its own would read along k and scatter.
     _unroll_vectors(sch, sch.get_loops(queries)[-1], tile.lanes)
@@ -89,5 +86,4 @@ def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> None:
     sch.reorder(n, vector, lane)
     sch.vectorize(lane)
     sch.unroll(vector)
-    start = sch.decompose_reduction(sums, n)
-    sch.set_scope(start, 0, "local")
+    sch.decompose_reduction(sums, n)

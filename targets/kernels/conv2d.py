@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.padding import padded_input
+from lwc.targets.kernels.prefetch import prefetch_weights
 from lwc.targets.kernels.tiling import RegisterTile, register_tile, round_up, store_lanes, stored_columns
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te
@@ -157,8 +158,8 @@ def schedule(sch: Schedule, kernel: Conv2d) -> None:
     unroll_tile(sch, [column, channel], tile.lanes)
     if kernel.layout == "NHWC":
         vectorize_channels(sch, padded, kernel.channels, tile.lanes)
-    start = sch.decompose_reduction(product, ky)
-    sch.set_scope(start, 0, "local")
+    prefetch_weights(sch, k, tile.columns)
+    sch.decompose_reduction(product, ky)
 
 
 def vectorize_channels(sch: Schedule, block: Any, channels: int, lanes: int) -> None:

@@ -136,8 +136,7 @@ def schedule(sch: Schedule, kernel: Depthwise) -> None:
     for loops in (sch.get_loops(result), [row, column, channel]):
         sch.unroll(loops[-3])
         unroll_tile(sch, loops, tile.lanes)
-    start = sch.decompose_reduction(product, ky)
+    sch.decompose_reduction(product, ky)
     if kernel.window.kernel[0] * kernel.window.kernel[1] <= UNROLLED:
         sch.unroll(ky)
         sch.unroll(kx)
-    sch.set_scope(start, 0, "local")

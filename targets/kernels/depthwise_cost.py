@@ -85,7 +85,7 @@ def pointwise_cycles(kernel: Gemm, target: Target) -> float:
     rows = groups * kernel.row_tiles * kernel.tile.rows
     cycles = _product_cycles(rows, kernel.inner, kernel.padded_columns, kernel.tile, groups, target)
     cycles += (panels * read + written) / _NEAR + _far_cycles(read + written, target)
-    return cycles / _cores(groups * panels, target) + _START
+    return cycles / _cores(groups * kernel.row_tiles * panels, target) + _START
 
 
 def separable_cycles(kernel: Separable, target: Target) -> float:

@@ -2,7 +2,8 @@
 
 The weights lie as [N/nr, K, nr], so that the inner loop reads them in order. A tile of mr x nr results stays in
 registers over all of K (the scheme of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication",
-ACM TOMS 34(3), 2008). A group of row tiles and one column panel make a parallel task.
+ACM TOMS 34(3), 2008). Each tile is a parallel task; the tiles of a group of rows follow each other panel by panel, so
+that a thread reads a panel of weights once for all of them.
 """
 
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.targets.kernels.epilogue import Epilogue, at
+from lwc.targets.kernels.prefetch import prefetch_weights
 from lwc.targets.kernels.tiling import (
     RegisterTile,
-    balanced_split,
     register_tile,
     round_up,
     store_lanes,
@@ -35,7 +36,7 @@ class Gemm:
     inner: int
     columns: int
     tile: RegisterTile
-    row_tiles: int  # in one parallel task
+    row_tiles: int  # in a group
     epilogue: Epilogue
 
     @property
@@ -57,11 +58,11 @@ class Gemm:
 def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target) -> Gemm:
     """The kernel for x (rows, inner) times w (inner, columns), tiled for `target`."""
     tile = register_tile(rows, columns, target)
-    panels = round_up(columns, tile.lanes) // tile.columns
-    # The task's rows of x are read once for each panel: half of the second-level cache holds them.
+    # The group's rows of x are read once for each panel: half of the second-level cache holds them.
     limit = max(1, target.l2_bytes // 2 // (4 * inner * tile.rows))
-    tiles = balanced_split(round_up(rows, tile.rows) // tile.rows, panels, min(limit, 16), target.cores)
-    return Gemm(rows, inner, columns, tile, tiles, epilogue)
+    tiles = -(-rows // tile.rows)
+    groups = -(-tiles // limit)
+    return Gemm(rows, inner, columns, tile, -(-tiles // groups), epilogue)
 
 
 def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -105,15 +106,16 @@ def schedule(sch: Schedule, kernel: Gemm) -> None:
     tile = kernel.tile
     product, result = sch.get_sblock("product"), sch.get_sblock("result")
     i, j, k = sch.get_loops(product)
-    task, row_tile, row = sch.split(i, [None, kernel.row_tiles, tile.rows])
+    group, row_tile, row = sch.split(i, [None, kernel.row_tiles, tile.rows])
     panel, column = sch.split(j, [None, tile.columns])
-    sch.reorder(task, panel, row_tile, k, row, column)
-    sch.parallel(sch.fuse(task, panel))
-    sch.reverse_compute_at(result, row_tile, preserve_unit_loops=True)
+    sch.reorder(group, panel, row_tile, k, row, column)
+    task = sch.fuse(group, panel, row_tile)
+    sch.parallel(task)
+    sch.reverse_compute_at(result, task, preserve_unit_loops=True)
     unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.columns, tile.lanes))
     unroll_tile(sch, [row, column], tile.lanes)
-    start = sch.decompose_reduction(product, k)
-    sch.set_scope(start, 0, "local")
+    prefetch_weights(sch, k, tile.columns)
+    sch.decompose_reduction(product, k)
 
 
 def unroll_tile(sch: Schedule, loops: list[Any], lanes: int) -> None:

@@ -80,5 +80,4 @@ def schedule(sch: Schedule, kernel: Matmul) -> None:
     # The last tile stores some of its columns only: vectors that divide N are stored whole or not at all.
     unroll_tile(sch, sch.get_loops(result), largest_divisor(kernel.columns, tile.lanes))
     unroll_tile(sch, [row, column], tile.lanes)
-    start = sch.decompose_reduction(product, k)
-    sch.set_scope(start, 0, "local")
+    sch.decompose_reduction(product, k)

@@ -88,7 +88,6 @@ def schedule(sch: Schedule, kernel: Norm) -> None:
         sch.reorder(vectors, lanes)
         sch.vectorize(lanes)
         sch.decompose_reduction(parts, vectors)
-        sch.set_scope(parts, 0, "local")
         sums = sch.get_loops(total)[-1]
         sch.unroll(sums)
         sch.decompose_reduction(total, sums)

@@ -150,8 +150,7 @@ def _schedule_product(sch: Schedule, kernel: Separable) -> Any:
     sch.reverse_compute_at(result, row_tile, preserve_unit_loops=True)
     gemm.unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.outputs, tile.lanes))
     gemm.unroll_tile(sch, [row, column], tile.lanes)
-    start = sch.decompose_reduction(product, k)
-    sch.set_scope(start, 0, "local")
+    sch.decompose_reduction(product, k)
     return task
 
 
@@ -170,8 +169,7 @@ def _schedule_window(sch: Schedule, kernel: Separable, task: Any) -> None:
     for loops in ([row, column, channel], [tile_row, tile_column, tile_channel]):
         sch.unroll(loops[0])
         gemm.unroll_tile(sch, loops, tile.lanes)
-    start = sch.decompose_reduction(window, ky)
+    sch.decompose_reduction(window, ky)
     if kernel_size[0] * kernel_size[1] <= depthwise.UNROLLED:
         sch.unroll(ky)
         sch.unroll(kx)
-    sch.set_scope(start, 0, "local")

@@ -7,6 +7,9 @@ from lwc.targets.target import Target
 # A fused multiply-add takes about four cycles and two start in each:
 # fewer independent accumulators than this leave the units idle.
 _ACCUMULATORS_TO_HIDE_LATENCY = 8
+_LINE_BYTES = 64
+# TVM keeps a buffer of fewer bytes on the stack, where LLVM finds registers for it; a larger one stays in memory.
+_STACK_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,12 @@ def round_up(value: int, step: int) -> int:
 def largest_divisor(value: int, limit: int) -> int:
     """The largest divisor of `value` that is not above `limit`, at least 1."""
     return max(d for d in range(1, max(1, min(value, limit)) + 1) if value % d == 0)
+
+
+def fetched_lines(columns: int) -> int:
+    """The cache lines of a row of `columns` float32 weights that are fetched ahead: all, where they are whole."""
+    lines, rest = divmod(4 * columns, _LINE_BYTES)
+    return 0 if rest else lines
 
 
 def vector_lanes(columns: int, target: Target) -> int:
@@ -58,7 +67,9 @@ def register_tile(rows: int, columns: int, target: Target, exact: bool = False) 
             if vectors % v == 0
             for r in range(1, min(rows, 14) + 1)
             # One register for each weight vector and one for the broadcast input.
-            if r * v + v + 1 <= target.vector_registers and not (exact and rows % r)
+            if r * v + v + 1 <= target.vector_registers
+            and 4 * r * v * lanes < _STACK_BYTES
+            and not (exact and rows % r)
         ),
         key=lambda tile: _cost(tile, rows),
     )
@@ -69,9 +80,9 @@ def _cost(tile: RegisterTile, rows: int) -> float:
     vectors = tile.columns // tile.lanes
     accumulators = tile.rows * vectors
     waste = round_up(rows, tile.rows) / rows
-    loads = 1 + (1 / tile.rows + 1 / vectors) / 2
+    loads = tile.rows + vectors + fetched_lines(tile.columns)
     stall = max(1.0, _ACCUMULATORS_TO_HIDE_LATENCY / accumulators)
-    return waste * loads * stall
+    return waste * (1 + loads / accumulators / 2) * stall
 
 
 def balanced_split(blocks: int, parts_each: int, limit: int, cores: int) -> int:
