@@ -20,8 +20,9 @@ def convert_attention(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
         attention.Heads(*heads) for heads in (view.query_heads, view.key_heads, view.value_heads)
     )
     epilogue = Epilogue(view.activation, view.minimum, view.maximum)
+    biased = view.bias is not None
     kernel = attention.plan(
-        batch, view.heads, queries, keys, query, key, value, view.scale, epilogue, emitter.target
+        batch, view.heads, queries, keys, query, key, value, view.scale, biased, epilogue, emitter.target
     )
     if view.bias is not None:
         operands.append(_bias(emitter, kernel, view.bias, importer))
@@ -34,6 +35,8 @@ def _bias(emitter: Emitter, kernel: attention.Attention, bias: fx.Node, importer
     if bias.name in emitter.constants:
         return attention.pack(kernel, emitter.array(bias))
     builder = importer.block_builder
-    turned = builder.emit(relax.op.permute_dims(importer.env[bias], (0, 2, 1)))
     added = kernel.padded_queries - kernel.queries
-    return builder.emit(relax.op.nn.pad(turned, (0, 0, 0, 0, 0, added)))
+    padded = builder.emit(relax.op.nn.pad(importer.env[bias], (0, 0, 0, added, 0, 0)))
+    columns = kernel.score_tile.columns
+    blocks = reshape(builder, padded, (kernel.heads, kernel.padded_queries // columns, columns, kernel.keys))
+    return builder.emit(relax.op.permute_dims(blocks, (0, 1, 3, 2)))

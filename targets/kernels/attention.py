@@ -43,6 +43,7 @@ class Attention:
     key_heads: Heads
     value_heads: Heads
     scale: float
+    biased: bool
     epilogue: Epilogue
     score_tile: RegisterTile  # keys by queries; its columns are the block of queries
     value_tile: RegisterTile  # queries by channels of the result
@@ -74,6 +75,7 @@ def plan(
     key_heads: Heads,
     value_heads: Heads,
     scale: float,
+    biased: bool,
     epilogue: Epilogue,
     target: Target,
 ) -> Attention:
@@ -95,6 +97,7 @@ def plan(
         key_heads,
         value_heads,
         scale,
+        biased,
         epilogue,
         scores,
         values,
@@ -124,9 +127,10 @@ def _whole_vectors(columns: int, target: Target) -> int:
 
 
 def pack(kernel: Attention, bias: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bias (heads, M, N) in the kernel's order [heads, N, M], zeros for the queries that pad."""
-    padding = ((0, 0), (0, 0), (0, kernel.padded_queries - kernel.queries))
-    return np.ascontiguousarray(np.pad(bias.transpose(0, 2, 1), padding))
+    """Bias (heads, M, N) in the kernel's order [heads, M / mr, N, mr], zeros for the queries that pad."""
+    padded = np.pad(bias, ((0, 0), (0, kernel.padded_queries - kernel.queries), (0, 0)))
+    blocks = padded.reshape(len(bias), -1, kernel.score_tile.columns, kernel.keys)
+    return np.ascontiguousarray(blocks.transpose(0, 1, 3, 2))
 
 
 def compute(kernel: Attention, query: Any, key: Any, value: Any, bias: Any = None) -> Any:
@@ -168,6 +172,7 @@ def _scores(kernel: Attention, query: Any, key: Any, bias: Any) -> Any:
     """scale * q k^T + bias as (B, heads, N, M rounded up to whole tasks)."""
     at_query, at_key, keys = kernel.query_heads, kernel.key_heads, kernel.keys
     images, rows = (kernel.batch, kernel.heads), kernel.padded_queries
+    columns = kernel.score_tile.columns
     scale = tirx.const(kernel.scale, "float32")
     queries = te.compute(
         (*images, at_query.size, rows),
@@ -188,7 +193,9 @@ def _scores(kernel: Attention, query: Any, key: Any, bias: Any) -> Any:
     )
     return te.compute(
         (*images, keys, rows),
-        lambda b, h, n, m: product[b, h, n, m] + (0 if bias is None else bias[h, n, m]),
+        lambda b, h, n, m: (
+            product[b, h, n, m] + (0 if bias is None else bias[h, m // columns, n, m % columns])
+        ),
         name="scores",
     )
 

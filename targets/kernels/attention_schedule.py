@@ -4,6 +4,7 @@ from typing import Any
 
 from lwc.targets.kernels.attention import Attention
 from lwc.targets.kernels.gemm import unroll_tile
+from lwc.targets.kernels.prefetch import prefetch_rows
 from lwc.targets.kernels.tiling import RegisterTile, largest_divisor
 from lwc.tvm_api import Schedule
 
@@ -12,10 +13,15 @@ def schedule(sch: Schedule, kernel: Attention) -> None:
     """Tasks, blocks of queries and register tiles for the function that `compute` gave."""
     block, task = _schedule_result(sch, kernel)
     lanes = kernel.score_tile.lanes
-    _schedule_sums(sch, sch.get_sblock("total"), block, lanes)
-    weights = sch.get_sblock("weights")
+    weights, total = sch.get_sblock("weights"), sch.get_sblock("total")
+    sch.compute_at(total, block, preserve_unit_loops=True)
     sch.compute_at(weights, block, preserve_unit_loops=True)
-    _unroll_vectors(sch, sch.get_loops(weights)[-1], lanes)
+    n, m = sch.get_loops(weights)[-2:]
+    sch.reverse_compute_at(total, n, preserve_unit_loops=True)
+    _unroll_vectors(sch, m, lanes)
+    *_, m2, n2 = sch.get_loops(total)
+    _unroll_vectors(sch, m2, lanes)
+    sch.decompose_reduction(total, n)
     _schedule_sums(sch, sch.get_sblock("maximum"), block, lanes)
     _schedule_scores(sch, kernel, block)
     values = sch.get_sblock("values")
@@ -70,6 +76,8 @@ def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
     row_tile, row = sch.split(n, [None, tile.rows])
     sch.reorder(row_tile, k, row, m)
     sch.reverse_compute_at(scores, row_tile, preserve_unit_loops=True)
+    if kernel.biased:
+        prefetch_rows(sch, sch.get_loops(scores)[-2], tile.columns)
     unroll_tile(sch, sch.get_loops(scores), tile.lanes)
     unroll_tile(sch, [row, m], tile.lanes)
     sch.decompose_reduction(product, k)
@@ -78,8 +86,8 @@ def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
     _unroll_vectors(sch, sch.get_loops(queries)[-1], tile.lanes)
 
 
-def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> None:
-    """A reduction over the keys: vectors of queries, down the keys."""
+def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> Any:
+    """A reduction over the keys: vectors of queries, down the keys; returns the loop over the keys."""
     sch.compute_at(sums, block, preserve_unit_loops=True)
     m, n = sch.get_loops(sums)[-2:]
     vector, lane = sch.split(m, [None, lanes])
@@ -87,3 +95,4 @@ def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> None:
     sch.vectorize(lane)
     sch.unroll(vector)
     sch.decompose_reduction(sums, n)
+    return n

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.padding import padded_input
-from lwc.targets.kernels.prefetch import prefetch_weights
+from lwc.targets.kernels.prefetch import prefetch_rows
 from lwc.targets.kernels.tiling import RegisterTile, register_tile, round_up, store_lanes, stored_columns
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te
@@ -158,7 +158,7 @@ def schedule(sch: Schedule, kernel: Conv2d) -> None:
     unroll_tile(sch, [column, channel], tile.lanes)
     if kernel.layout == "NHWC":
         vectorize_channels(sch, padded, kernel.channels, tile.lanes)
-    prefetch_weights(sch, k, tile.columns)
+    prefetch_rows(sch, k, tile.columns)
     sch.decompose_reduction(product, ky)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.targets.kernels.epilogue import Epilogue, at
-from lwc.targets.kernels.prefetch import prefetch_weights
+from lwc.targets.kernels.prefetch import prefetch_rows
 from lwc.targets.kernels.tiling import (
     RegisterTile,
     register_tile,
@@ -114,7 +114,7 @@ def schedule(sch: Schedule, kernel: Gemm) -> None:
     sch.reverse_compute_at(result, task, preserve_unit_loops=True)
     unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.columns, tile.lanes))
     unroll_tile(sch, [row, column], tile.lanes)
-    prefetch_weights(sch, k, tile.columns)
+    prefetch_rows(sch, k, tile.columns)
     sch.decompose_reduction(product, k)
 
 
