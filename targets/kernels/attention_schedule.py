@@ -13,15 +13,7 @@ def schedule(sch: Schedule, kernel: Attention) -> None:
     """Tasks, blocks of queries and register tiles for the function that `compute` gave."""
     block, task = _schedule_result(sch, kernel)
     lanes = kernel.score_tile.lanes
-    weights, total = sch.get_sblock("weights"), sch.get_sblock("total")
-    sch.compute_at(total, block, preserve_unit_loops=True)
-    sch.compute_at(weights, block, preserve_unit_loops=True)
-    n, m = sch.get_loops(weights)[-2:]
-    sch.reverse_compute_at(total, n, preserve_unit_loops=True)
-    _unroll_vectors(sch, m, lanes)
-    *_, m2, n2 = sch.get_loops(total)
-    _unroll_vectors(sch, m2, lanes)
-    sch.decompose_reduction(total, n)
+    _schedule_weights(sch, block, lanes)
     _schedule_sums(sch, sch.get_sblock("maximum"), block, lanes)
     _schedule_scores(sch, kernel, block)
     values = sch.get_sblock("values")
@@ -86,8 +78,20 @@ def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
     _unroll_vectors(sch, sch.get_loops(queries)[-1], tile.lanes)
 
 
-def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> Any:
-    """A reduction over the keys: vectors of queries, down the keys; returns the loop over the keys."""
+def _schedule_weights(sch: Schedule, block: Any, lanes: int) -> None:
+    """The exponentials and their sum: vectors of queries, down the keys."""
+    weights, total = sch.get_sblock("weights"), sch.get_sblock("total")
+    sch.compute_at(total, block, preserve_unit_loops=True)
+    sch.compute_at(weights, block, preserve_unit_loops=True)
+    n, m = sch.get_loops(weights)[-2:]
+    sch.reverse_compute_at(total, n, preserve_unit_loops=True)
+    _unroll_vectors(sch, m, lanes)
+    _unroll_vectors(sch, sch.get_loops(total)[-2], lanes)
+    sch.decompose_reduction(total, n)
+
+
+def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> None:
+    """A reduction over the keys: vectors of queries, down the keys."""
     sch.compute_at(sums, block, preserve_unit_loops=True)
     m, n = sch.get_loops(sums)[-2:]
     vector, lane = sch.split(m, [None, lanes])
@@ -95,4 +99,3 @@ def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> Any:
     sch.vectorize(lane)
     sch.unroll(vector)
     sch.decompose_reduction(sums, n)
-    return n
