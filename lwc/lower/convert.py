@@ -13,7 +13,7 @@ from lwc.lower.convert_separable import convert_separable
 from lwc.lower.emitter import Array, Emitter, reshape, shape
 from lwc.lower.kernel import KernelTable
 from lwc.ops import ConvView, LinearView
-from lwc.targets.kernels import conv2d, depthwise, gemm, matmul
+from lwc.targets.kernels import conv2d, depthwise, gemm, matmul, winograd
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.tvm_api import relax
 
@@ -66,7 +66,7 @@ def _conv2d(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
 def _convolve(
     emitter: Emitter, builder: Any, view: ConvView, x: Any, layout: str, weight: Array, residual: Any
 ) -> Any:
-    """A call of the template that fits: depthwise, pointwise, or direct; NHWC out."""
+    """A call of the template that fits: depthwise, pointwise, Winograd's, or direct; NHWC out."""
     outputs, epilogue = len(weight), _epilogue(view)
     bias = emitter.bias(view.bias, outputs)
     height, width = weight.shape[2:]
@@ -77,6 +77,10 @@ def _convolve(
     pointwise = window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0)
     if layout == "NHWC" and view.groups == 1 and pointwise:
         return _gemm(emitter, builder, x, weight[:, :, 0, 0], bias, residual, epilogue)
+    if layout == "NHWC" and view.groups == 1 and winograd.suits(shape(x), outputs, window, emitter.target):
+        fewer = winograd.plan(shape(x), outputs, window, epilogue, emitter.target)
+        operands = (x, winograd.pack(fewer, weight))
+        return emitter.call_in_columns(builder, fewer, winograd.compute, operands, bias, residual)
     kernel = conv2d.plan(shape(x), outputs, view.groups, window, layout, epilogue, emitter.target)
     operands = (x, conv2d.pack(kernel, weight))
     return emitter.call_in_columns(builder, kernel, conv2d.compute, operands, bias, residual)

@@ -14,6 +14,8 @@ from lwc.targets.kernels import (
     norm,
     plain,
     separable,
+    winograd,
+    winograd_schedule,
 )
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, tirx, tvm
@@ -29,6 +31,7 @@ _TEMPLATES: dict[type, Any] = {
     matmul.Matmul: matmul,
     norm.Norm: norm,
     attention.Attention: attention_schedule,
+    winograd.Winograd: winograd_schedule,
 }
 
 

@@ -199,6 +199,7 @@ static lwc_status run(lwc_context *context, const lwc_tensor_data *inputs, uint3
     lwc_status status = acquire(context);
     if (status)
         return status;
+    lwc_pool_announce(context->pool);
     status = lwc_check_tensors(context->program, inputs, input_count, outputs, output_count);
     if (status == LWC_OK)
         status = lwc_context_run(context, inputs, outputs, nanoseconds);

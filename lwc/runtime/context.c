@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static size_t aligned(size_t bytes)
@@ -110,13 +109,6 @@ static void bind_tensors(lwc_context *context, const lwc_tensor_data *inputs, co
     }
 }
 
-static uint64_t nanoseconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static lwc_status run_calls(lwc_context *context, uint64_t *nanoseconds)
 {
     const lwc_program *program = context->program;
@@ -126,11 +118,11 @@ static lwc_status run_calls(lwc_context *context, uint64_t *nanoseconds)
     for (; done < program->call_count; done++) {
         const lwc_call *call = &program->calls[done];
         tvm_any result = {0};
-        const uint64_t start = nanoseconds ? nanoseconds_now() : 0;
+        const uint64_t start = nanoseconds ? lwc_nanoseconds() : 0;
         if (call->kernel(NULL, context->operands + call->first, (int32_t)call->count, &result) != 0)
             break;
         if (nanoseconds)
-            nanoseconds[done] = nanoseconds_now() - start;
+            nanoseconds[done] = lwc_nanoseconds() - start;
     }
     lwc_pool_leave();
     if (done == program->call_count)

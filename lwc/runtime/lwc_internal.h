@@ -91,6 +91,9 @@ extern const lwc_program lwc_the_program;
 /* cpu.c: the first of `names` that this processor lacks; NULL where it has them all. */
 const char *lwc_missing_cpu_feature(const char *const *names);
 
+/* clock.c */
+uint64_t lwc_nanoseconds(void);
+
 /* memory.c: memory at LWC_ALIGNMENT, of at least one byte; NULL where there is none left. */
 void *lwc_allocate(size_t bytes);
 
@@ -119,6 +122,8 @@ typedef int tvm_task(int task, tvm_parallel_group *group, void *closure);
 uint32_t lwc_available_cores(void);
 lwc_pool *lwc_pool_create(uint32_t threads);
 void lwc_pool_destroy(lwc_pool *pool);
+/* A run is about to begin: threads that sleep wake up meanwhile. */
+void lwc_pool_announce(lwc_pool *pool);
 /* Makes `pool` serve the kernels that this thread calls, until the next lwc_pool_leave. */
 void lwc_pool_enter(lwc_pool *pool);
 void lwc_pool_leave(void);

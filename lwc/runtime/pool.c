@@ -14,8 +14,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Turns of an idle thread before it sleeps: longer than the time between two kernels, shorter than a frame. */
-enum { SPINS = 4000, STACK_BYTES = 1 << 20, PARTS = 4 };
+/* How long an idle thread spins before it sleeps: longer than the time between two kernels, shorter than a frame. */
+enum { SPIN_NANOSECONDS = 200000, TURNS = 64, STACK_BYTES = 1 << 20, PARTS = 4 };
+/* Turns of a thread that waits for the others' last parts before it offers its core. */
+enum { TURNS_BEFORE_YIELD = 4000 };
 
 typedef struct {
     /* The loop's number in the upper half, the next part to take in the lower. On a cache line of its own. */
@@ -28,11 +30,12 @@ typedef struct {
 struct lwc_pool {
     uint32_t threads;
     uint32_t started; /* threads that exist, without the caller's */
-    uint32_t spins;
+    uint64_t spin_nanoseconds;
     tvm_task *task;
     void *closure;
     _Atomic uint32_t loop;    /* counts the loops; the threads wait for it to change */
     _Atomic uint32_t pending; /* parts of the current loop that are not done */
+    _Atomic uint32_t calls; /* counts the announced runs: sleepers wake for the next loop */
     _Atomic uint32_t sleepers;
     _Atomic int failed;
     _Atomic bool stop;
@@ -87,21 +90,36 @@ static void work_on(lwc_pool *pool, uint32_t self, uint32_t loop)
     }
 }
 
-/* The number of the next loop, or the same one where the pool stops. */
-static uint32_t wait_for_loop(lwc_pool *pool, uint32_t seen)
+/* Whether the loop after `seen` came while this thread was spinning. */
+static bool spin(lwc_pool *pool, uint32_t seen)
 {
-    for (uint32_t i = 0; i < pool->spins; i++) {
-        const uint32_t loop = atomic_load(&pool->loop);
-        if (loop != seen)
-            return loop;
-        pause_briefly();
+    const uint64_t end = lwc_nanoseconds() + pool->spin_nanoseconds;
+    while (lwc_nanoseconds() < end) {
+        for (uint32_t i = 0; i < TURNS; i++) {
+            if (atomic_load(&pool->loop) != seen)
+                return true;
+            pause_briefly();
+        }
     }
+    return false;
+}
+
+static void sleep_until_called(lwc_pool *pool, uint32_t seen)
+{
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (atomic_load(&pool->loop) == seen && !atomic_load(&pool->stop))
+    const uint32_t calls = atomic_load(&pool->calls);
+    while (atomic_load(&pool->loop) == seen && atomic_load(&pool->calls) == calls && !atomic_load(&pool->stop))
         pthread_cond_wait(&pool->wake, &pool->mutex);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+/* The number of the next loop, or the same one where the pool stops. */
+static uint32_t wait_for_loop(lwc_pool *pool, uint32_t seen)
+{
+    while (!spin(pool, seen) && atomic_load(&pool->loop) == seen && !atomic_load(&pool->stop))
+        sleep_until_called(pool, seen);
     return atomic_load(&pool->loop);
 }
 
@@ -121,8 +139,9 @@ static void *work(void *argument)
 
 static void wait_for_parts(lwc_pool *pool)
 {
+    const uint32_t turns = pool->spin_nanoseconds ? TURNS_BEFORE_YIELD : 0;
     for (uint32_t i = 0; atomic_load(&pool->pending) > 0; i++) {
-        if (i < pool->spins)
+        if (i < turns)
             pause_briefly();
         else
             sched_yield();
@@ -179,7 +198,7 @@ lwc_pool *lwc_pool_create(uint32_t threads)
     pool->threads = threads;
     pool->workers[0].pool = pool;
     /* With fewer cores than threads a spinning thread would keep a working one from its core. */
-    pool->spins = threads <= lwc_available_cores() ? SPINS : 0;
+    pool->spin_nanoseconds = threads <= lwc_available_cores() ? SPIN_NANOSECONDS : 0;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     if (start(pool))
@@ -201,6 +220,14 @@ void lwc_pool_destroy(lwc_pool *pool)
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
+}
+
+void lwc_pool_announce(lwc_pool *pool)
+{
+    if (atomic_load(&pool->sleepers) == 0)
+        return;
+    atomic_fetch_add(&pool->calls, 1);
+    wake_sleepers(pool);
 }
 
 void lwc_pool_enter(lwc_pool *pool)
