@@ -17,7 +17,7 @@ LAYERS: dict[str, tuple[Shape, int, tuple[int, int, int, int]]] = {
     "no border": ((1, 32, 10, 18), 48, (0, 0, 0, 0)),
     "border": ((1, 24, 16, 16), 40, (1, 1, 1, 1)),
     "odd results": ((2, 16, 13, 15), 32, (1, 1, 1, 1)),
-    "border on two sides": ((1, 48, 15, 15), 22, (0, 1, 0, 1)),
+    "border on two sides": ((1, 48, 17, 17), 22, (0, 1, 0, 1)),
     "wide border": ((3, 20, 6, 6), 64, (2, 3, 2, 1)),
 }
 
