@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lwc.package.toolchain import Toolchain
 
-_RUNTIME = ("api.c", "check.c", "clock.c", "context.c", "cpu.c", "error.c", "memory.c", "pool.c")
+_RUNTIME = ("api.c", "check.c", "clock.c", "context.c", "cpu.c", "error.c", "input.c", "memory.c", "pool.c")
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")
 _COMPILE = (
     "-std=c11",

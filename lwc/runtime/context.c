@@ -87,17 +87,23 @@ lwc_context *lwc_context_new(const lwc_program *program, uint32_t threads)
 }
 
 /* Kernels read and write whole vectors at aligned addresses: what the caller keeps elsewhere is copied. */
-static void bind_tensors(lwc_context *context, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs)
+static lwc_status take_inputs(lwc_context *context, const lwc_tensor_data *inputs)
+{
+    for (uint32_t i = 0; i < context->program->input_count; i++) {
+        const void *data = inputs[i].data;
+        void *copy = is_aligned(data) ? NULL : own_copy(context, LWC_INPUT, i);
+        context->sources[i] = copy ? copy : data;
+        if (lwc_take_input(context->pool, data, copy, inputs[i].bytes))
+            continue;
+        lwc_set_error("run: input '%s' holds NaN or infinity", context->program->inputs[i].name);
+        return LWC_ERROR_NOT_FINITE;
+    }
+    return LWC_OK;
+}
+
+static void bind_tensors(lwc_context *context, const lwc_tensor_data *outputs)
 {
     const lwc_program *program = context->program;
-    for (uint32_t i = 0; i < program->input_count; i++) {
-        context->sources[i] = inputs[i].data;
-        if (is_aligned(inputs[i].data))
-            continue;
-        unsigned char *copy = own_copy(context, LWC_INPUT, i);
-        memcpy(copy, inputs[i].data, inputs[i].bytes);
-        context->sources[i] = copy;
-    }
     for (uint32_t i = 0; i < program->output_count; i++)
         context->targets[i] = is_aligned(outputs[i].data) ? outputs[i].data : own_copy(context, LWC_OUTPUT, i);
     for (uint32_t i = 0; i < program->buffer_count; i++) {
@@ -143,8 +149,11 @@ static void copy_outputs(const lwc_context *context, const lwc_tensor_data *outp
 lwc_status lwc_context_run(lwc_context *context, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs,
                            uint64_t *nanoseconds)
 {
-    bind_tensors(context, inputs, outputs);
-    const lwc_status status = run_calls(context, nanoseconds);
+    lwc_status status = take_inputs(context, inputs);
+    if (status != LWC_OK)
+        return status;
+    bind_tensors(context, outputs);
+    status = run_calls(context, nanoseconds);
     if (status == LWC_OK)
         copy_outputs(context, outputs);
     return status;

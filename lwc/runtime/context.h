@@ -21,9 +21,12 @@ struct lwc_context {
     void *targets[LWC_MAX_TENSORS];
 };
 
-/* check.c: whether tensors fit the program: number, sizes, finite inputs, no overlap. Sets the error. */
+/* check.c: whether tensors fit the program: number, sizes, no overlap. Sets the error. */
 lwc_status lwc_check_tensors(const lwc_program *program, const lwc_tensor_data *inputs, uint32_t input_count,
                              const lwc_tensor_data *outputs, uint32_t output_count);
+
+/* input.c: whether `bytes` of float32 at `source` are finite; they are copied to `copy` where that is not NULL. */
+bool lwc_take_input(lwc_pool *pool, const void *source, void *copy, size_t bytes);
 
 /* context.c. NULL where memory or threads are out. */
 lwc_context *lwc_context_new(const lwc_program *program, uint32_t threads);

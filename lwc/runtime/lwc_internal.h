@@ -128,6 +128,9 @@ void lwc_pool_announce(lwc_pool *pool);
 void lwc_pool_enter(lwc_pool *pool);
 void lwc_pool_leave(void);
 
+/* Runs `task` in parts, on all threads of `pool`; 0 where each part gave 0. */
+int lwc_pool_run(lwc_pool *pool, tvm_task *task, void *closure);
+
 /* error.c: the text of this thread's last error. */
 void lwc_set_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *lwc_get_error(void);

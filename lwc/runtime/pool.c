@@ -155,8 +155,12 @@ static void wake_sleepers(lwc_pool *pool)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static int run_parallel(lwc_pool *pool, tvm_task *task, void *closure)
+int lwc_pool_run(lwc_pool *pool, tvm_task *task, void *closure)
 {
+    if (pool->threads == 1) {
+        tvm_parallel_group group = {NULL, 1};
+        return task(0, &group, closure);
+    }
     const uint32_t loop = atomic_load(&pool->loop) + 1;
     pool->task = task;
     pool->closure = closure;
@@ -244,10 +248,7 @@ void lwc_pool_leave(void)
 static int parallel_launch(tvm_task *task, void *closure, int tasks)
 {
     (void)tasks; /* always 0: as many as there are threads */
-    if (current->pool->threads > 1)
-        return run_parallel(current->pool, task, closure);
-    tvm_parallel_group group = {NULL, 1};
-    return task(0, &group, closure);
+    return lwc_pool_run(current->pool, task, closure);
 }
 
 static void *allocate_workspace(int device, int id, uint64_t bytes, int code, int bits)
