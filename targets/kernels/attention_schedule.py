@@ -69,7 +69,8 @@ def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
     sch.reorder(row_tile, k, row, m)
     sch.reverse_compute_at(scores, row_tile, preserve_unit_loops=True)
     if kernel.biased:
-        prefetch_rows(sch, sch.get_loops(scores)[-2], tile.columns)
+        size = kernel.heads * kernel.padded_queries * kernel.keys
+        prefetch_rows(sch, sch.get_loops(scores)[-2], tile.columns, size)
     unroll_tile(sch, sch.get_loops(scores), tile.lanes)
     unroll_tile(sch, [row, m], tile.lanes)
     sch.decompose_reduction(product, k)

@@ -158,7 +158,9 @@ def schedule(sch: Schedule, kernel: Conv2d) -> None:
     unroll_tile(sch, [column, channel], tile.lanes)
     if kernel.layout == "NHWC":
         vectorize_channels(sch, padded, kernel.channels, tile.lanes)
-    prefetch_rows(sch, k, tile.columns)
+    taps = math.prod(kernel.window.kernel)
+    size = kernel.padded_columns * taps * kernel.channels // kernel.groups
+    prefetch_rows(sch, k, tile.columns, size)
     sch.decompose_reduction(product, ky)
 
 

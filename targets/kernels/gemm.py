@@ -58,8 +58,10 @@ class Gemm:
 def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target) -> Gemm:
     """The kernel for x (rows, inner) times w (inner, columns), tiled for `target`."""
     tile = register_tile(rows, columns, target)
-    # The group's rows of x are read once for each panel: half of the second-level cache holds them.
-    limit = max(1, target.l2_bytes // 2 // (4 * inner * tile.rows))
+    # The group's rows of x are read once for each panel: half of the second-level cache holds them. Where half of the
+    # first holds all weights, rows of y are better written at once.
+    near = 4 * inner * round_up(columns, tile.lanes) <= target.l1_bytes // 2
+    limit = 1 if near else max(1, target.l2_bytes // 2 // (4 * inner * tile.rows))
     tiles = -(-rows // tile.rows)
     groups = -(-tiles // limit)
     return Gemm(rows, inner, columns, tile, -(-tiles // groups), epilogue)
@@ -114,7 +116,7 @@ def schedule(sch: Schedule, kernel: Gemm) -> None:
     sch.reverse_compute_at(result, task, preserve_unit_loops=True)
     unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.columns, tile.lanes))
     unroll_tile(sch, [row, column], tile.lanes)
-    prefetch_rows(sch, k, tile.columns)
+    prefetch_rows(sch, k, tile.columns, kernel.inner * kernel.padded_columns)
     sch.decompose_reduction(product, k)
 
 

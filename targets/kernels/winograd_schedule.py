@@ -6,7 +6,7 @@ from lwc.targets.kernels.conv2d import vectorize_channels
 from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.prefetch import prefetch_rows
 from lwc.targets.kernels.tiling import largest_divisor, store_lanes
-from lwc.targets.kernels.winograd import RESULTS, Winograd
+from lwc.targets.kernels.winograd import PIXELS, RESULTS, Winograd
 from lwc.tvm_api import Schedule
 
 
@@ -52,7 +52,7 @@ def _schedule_products(sch: Schedule, kernel: Winograd, task: Any) -> None:
     row, column, k = sch.get_loops(product)[-3:]
     sch.reorder(k, row, column)
     unroll_tile(sch, [row, column], tile.lanes)
-    prefetch_rows(sch, k, tile.columns)
+    prefetch_rows(sch, k, tile.columns, PIXELS**2 * kernel.channels * kernel.padded_columns)
     sch.decompose_reduction(product, k)
 
 

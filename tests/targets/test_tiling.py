@@ -49,3 +49,5 @@ def test_a_tile_fits_the_registers_and_divides_the_columns(target: Target) -> No
             assert round_up(columns, tile.lanes) % tile.columns == 0
             vectors = tile.columns // tile.lanes
             assert tile.rows * vectors + vectors + 1 <= target.vector_registers
+            # TVM takes larger buffers from the runtime.
+            assert 4 * tile.rows * tile.columns < 1024
