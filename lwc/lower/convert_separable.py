@@ -26,8 +26,9 @@ def convert_separable(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     extents = (kernel.batch, *kernel.output_size, outputs)
     residual = None
     if view.residual is not None:
-        flat = (kernel.batch * kernel.output_size[0] * kernel.output_size[1], outputs)
-        residual = reshape(builder, importer.env[view.residual], flat)
+        tasks = kernel.batch * kernel.output_size[0] // kernel.row_block
+        pixels = kernel.row_block * kernel.output_size[1]
+        residual = reshape(builder, importer.env[view.residual], (tasks, pixels, outputs))
     operands = (
         x,
         depthwise.pack(window_weight),

@@ -15,7 +15,9 @@
 #include <unistd.h>
 
 /* How long an idle thread spins before it sleeps: longer than the time between two kernels, shorter than a frame. */
-enum { SPIN_NANOSECONDS = 200000, TURNS = 64, STACK_BYTES = 1 << 20, PARTS = 4 };
+enum { SPIN_NANOSECONDS = 200000, TURNS = 64, STACK_BYTES = 1 << 20 };
+/* Of a loop, for each thread; targets/kernels/tiling.py plans with it. */
+enum { PARTS = 8 };
 /* Turns of a thread that waits for the others' last parts before it offers its core. */
 enum { TURNS_BEFORE_YIELD = 4000 };
 

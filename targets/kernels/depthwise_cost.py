@@ -26,7 +26,7 @@ from lwc.targets.kernels.depthwise import UNROLLED, Depthwise
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.targets.kernels.gemm import Gemm
 from lwc.targets.kernels.separable import Separable
-from lwc.targets.kernels.tiling import RegisterTile, round_up
+from lwc.targets.kernels.tiling import RegisterTile, imbalance, round_up
 from lwc.targets.target import Target
 
 _MULTIPLY_ADDS, _LOADS = 2.0, 4.0  # a cycle
@@ -95,7 +95,8 @@ def separable_cycles(kernel: Separable, target: Target) -> float:
     tasks = rows // kernel.row_block
     cycles = _window_cycles(kernel.window, kernel.window_tile, kernel.window_rows, rows, ow, channels)
     cycles += _test_cycles(kernel.window, kernel.window_tile, rows, ow, channels)
-    cycles += _product_cycles(rows * ow, channels, outputs, kernel.tile, tasks, target)
+    pixels = tasks * round_up(kernel.row_block * ow, kernel.tile.rows)
+    cycles += _product_cycles(pixels, channels, outputs, kernel.tile, tasks, target)
     read, written = _image_bytes(kernel), 4 * rows * ow * outputs
     again = _rows_read(kernel.window, kernel.window_rows) / (kernel.window_rows * kernel.window.stride[0])
     block = 4 * kernel.row_block * ow * channels
@@ -167,4 +168,4 @@ def _far_cycles(moved: int, target: Target) -> float:
 
 def _cores(tasks: int, target: Target) -> float:
     """How many cores the tasks keep busy, on average."""
-    return tasks / -(-tasks // target.cores)
+    return target.cores / imbalance(tasks, target.cores)

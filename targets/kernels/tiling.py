@@ -8,6 +8,7 @@ from lwc.targets.target import Target
 # fewer independent accumulators than this leave the units idle.
 _ACCUMULATORS_TO_HIDE_LATENCY = 8
 _LINE_BYTES = 64
+PARTS = 8
 # TVM keeps a buffer of fewer bytes on the stack, where LLVM finds registers for it; a larger one stays in memory.
 _STACK_BYTES = 1024
 
@@ -83,6 +84,16 @@ def _cost(tile: RegisterTile, rows: int) -> float:
     loads = tile.rows + vectors + fetched_lines(tile.columns)
     stall = max(1.0, _ACCUMULATORS_TO_HIDE_LATENCY / accumulators)
     return waste * (1 + loads / accumulators / 2) * stall
+
+
+def imbalance(tasks: int, cores: int) -> float:
+    """How much longer the busiest core works than it would with a fair share of `tasks`.
+
+    The runtime cuts a loop into PARTS parts for each core (lwc/runtime/pool.c).
+    """
+    part = -(-tasks // (PARTS * cores))
+    parts = -(-tasks // part)
+    return -(-parts // cores) * part * cores / tasks
 
 
 def balanced_split(blocks: int, parts_each: int, limit: int, cores: int) -> int:
