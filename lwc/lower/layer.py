@@ -7,15 +7,19 @@ from typing import Any
 
 from torch import fx
 
+from lwc.models.architecture import LogitsOnly
+
 _MARK = "layer:"
+_WRAPPER = f"{LogitsOnly.__module__}.{LogitsOnly.__qualname__}"
 
 
 def layer_name(node: fx.Node) -> str:
     """The path of the module that `node` is from, as in `encoder.layer.0.convolution`; empty where none is noted."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next(reversed(stack.values()))[0] if stack else ""
-    # `model` is what lwc itself wraps the user's module in.
-    return str(path).removeprefix("model.")
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return ""
+    (_, root), (path, _) = stack[0], stack[-1]
+    return str(path).removeprefix("model.") if root == _WRAPPER else str(path)
 
 
 def variable_name(layer: str) -> str:

@@ -57,6 +57,24 @@ def test_a_separable_convolution_counts_both(rng: torch.Generator) -> None:
     assert sum(call.macs for call in calls) == 64 * 64 * 16 * (9 + 32)
 
 
+def test_an_attribute_of_the_users_own_called_model_keeps_its_name(rng: torch.Generator) -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Sequential(nn.Linear(16, 16))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.model(x)
+            return y
+
+    assert [call.layer for call in calls_of(Holder(), (4, 16), rng)] == ["model.0"]
+
+
+def test_winograd_counts_its_own_products(rng: torch.Generator) -> None:
+    calls = calls_of(nn.Conv2d(32, 32, 3, padding=1), (1, 32, 16, 16), rng)
+    assert sum(call.macs for call in calls) == 16 * 16 // 4 * 16 * 32 * 32
+
+
 def test_a_layer_called_twice_has_one_name(rng: torch.Generator) -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
