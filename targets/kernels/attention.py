@@ -80,8 +80,8 @@ def plan(
     target: Target,
 ) -> Attention:
     """The kernel for `heads` of each of `batch` images, tiled for `target`."""
-    # As many queries as their scores fit into half of the first-level cache, in blocks of the same size.
-    limit = max(1, target.l1_bytes // 2 // (4 * keys) // target.float_lanes) * target.float_lanes
+    # As many queries as their scores fit into three quarters of the first-level cache, in blocks of the same size.
+    limit = max(1, target.l1_bytes * 3 // 4 // (4 * keys) // target.float_lanes) * target.float_lanes
     columns = _whole_vectors(-(-queries // -(-queries // limit)), target)
     scores = register_tile(keys, columns, target)
     size = _whole_vectors(value_heads.size, target)
