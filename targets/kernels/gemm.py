@@ -4,6 +4,9 @@ The weights lie as [N/nr, K, nr], so that the inner loop reads them in order. A 
 registers over all of K (the scheme of Goto and van de Geijn, "Anatomy of high-performance matrix multiplication",
 ACM TOMS 34(3), 2008). Each tile is a parallel task; the tiles of a group of rows follow each other panel by panel, so
 that a thread reads a panel of weights once for all of them.
+
+Where a multiply-add can take its factor from one element of a register (NEON), the inner loop loads a few neighbouring
+k of each row at once, and broadcasts none.
 """
 
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.prefetch import prefetch_rows
 from lwc.targets.kernels.tiling import (
     RegisterTile,
+    largest_divisor,
     register_tile,
     round_up,
     store_lanes,
@@ -37,6 +41,7 @@ class Gemm:
     columns: int
     tile: RegisterTile
     row_tiles: int  # in a group
+    inner_step: int  # neighbouring k of a row in one load; 1: each is broadcast from memory
     epilogue: Epilogue
 
     @property
@@ -57,14 +62,17 @@ class Gemm:
 
 def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target) -> Gemm:
     """The kernel for x (rows, inner) times w (inner, columns), tiled for `target`."""
-    tile = register_tile(rows, columns, target)
+    # NEON alone has vectors this short, and multiplies by one element of them.
+    by_element = target.vector_bits == 128
+    tile = register_tile(rows, columns, target, held=by_element)
     # The group's rows of x are read once for each panel: half of the second-level cache holds them. Where half of the
     # first holds all weights, rows of y are better written at once.
     near = 4 * inner * round_up(columns, tile.lanes) <= target.l1_bytes // 2
     limit = 1 if near else max(1, target.l2_bytes // 2 // (4 * inner * tile.rows))
     tiles = -(-rows // tile.rows)
     groups = -(-tiles // limit)
-    return Gemm(rows, inner, columns, tile, -(-tiles // groups), epilogue)
+    step = largest_divisor(inner, 2) if by_element else 1
+    return Gemm(rows, inner, columns, tile, -(-tiles // groups), step, epilogue)
 
 
 def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -91,9 +99,10 @@ def compute(kernel: Gemm, x: Any, weight: Any, bias: Any, residual: Any = None) 
         # Rows beyond the last repeat it: their results are never stored.
         return i if rows == kernel.rows else tirx.min(i, kernel.rows - 1)
 
+    left = te.compute((rows, kernel.inner), lambda i, k: x[row(i), k], name="left")
     product = te.compute(
         (rows, kernel.padded_columns),
-        lambda i, j: te.sum(x[row(i), k] * weight[j // nr, k, j % nr], axis=k),
+        lambda i, j: te.sum(left[i, k] * weight[j // nr, k, j % nr], axis=k),
         name="product",
     )
     return te.compute(
@@ -110,14 +119,27 @@ def schedule(sch: Schedule, kernel: Gemm) -> None:
     i, j, k = sch.get_loops(product)
     group, row_tile, row = sch.split(i, [None, kernel.row_tiles, tile.rows])
     panel, column = sch.split(j, [None, tile.columns])
-    sch.reorder(group, panel, row_tile, k, row, column)
+    k, step = sch.split(k, [None, kernel.inner_step])
+    sch.reorder(group, panel, row_tile, k, step, row, column)
     task = sch.fuse(group, panel, row_tile)
     sch.parallel(task)
     sch.reverse_compute_at(result, task, preserve_unit_loops=True)
     unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.columns, tile.lanes))
     unroll_tile(sch, [row, column], tile.lanes)
-    prefetch_rows(sch, k, tile.columns, kernel.inner * kernel.padded_columns)
+    sch.unroll(step)
+    _schedule_left(sch, kernel, k)
     sch.decompose_reduction(product, k)
+
+
+def _schedule_left(sch: Schedule, kernel: Gemm, k: Any) -> None:
+    """The tile's rows of x: some neighbouring k of each into a register, or each k where it is used."""
+    left = sch.get_sblock("left")
+    if kernel.inner_step == 1:
+        sch.compute_inline(left)
+        prefetch_rows(sch, k, kernel.tile.columns, kernel.inner * kernel.padded_columns)
+        return
+    sch.compute_at(left, k, preserve_unit_loops=True)
+    unroll_tile(sch, sch.get_loops(left), kernel.inner_step)
 
 
 def unroll_tile(sch: Schedule, loops: list[Any], lanes: int) -> None:

@@ -54,10 +54,13 @@ def stored_columns(columns: int, lanes: int) -> int:
     return round_up(columns, store_lanes(columns, lanes))
 
 
-def register_tile(rows: int, columns: int, target: Target, exact: bool = False) -> RegisterTile:
+def register_tile(
+    rows: int, columns: int, target: Target, exact: bool = False, held: bool = False
+) -> RegisterTile:
     """The accumulator tile for a product with `rows` x `columns` results, `columns` padded to whole vectors.
 
     The tile's columns always divide the padded columns; its rows divide `rows` where `exact` says so.
+    `held`: each row's input stays in a register of its own, instead of all rows taking turns with one.
     """
     lanes = vector_lanes(columns, target)
     vectors = round_up(columns, lanes) // lanes
@@ -67,8 +70,8 @@ def register_tile(rows: int, columns: int, target: Target, exact: bool = False) 
             for v in range(1, 13)
             if vectors % v == 0
             for r in range(1, min(rows, 14) + 1)
-            # One register for each weight vector and one for the broadcast input.
-            if r * v + v + 1 <= target.vector_registers
+            # One register for each weight vector, and one for the broadcast input or one for each row's.
+            if r * v + v + 1 + (r if held else 0) <= target.vector_registers
             and 4 * r * v * lanes < _STACK_BYTES
             and not (exact and rows % r)
         ),
