@@ -82,14 +82,17 @@ static bool take_part(worker *owner, uint32_t loop, uint32_t *part)
 static void work_on(lwc_pool *pool, uint32_t self, uint32_t loop)
 {
     tvm_parallel_group group = {NULL, (int32_t)(pool->threads * PARTS)};
+    uint32_t done = 0;
     for (uint32_t i = 0; i < pool->threads; i++) {
         const uint32_t owner = (self + i) % pool->threads;
-        for (uint32_t part; take_part(&pool->workers[owner], loop, &part);) {
+        for (uint32_t part; take_part(&pool->workers[owner], loop, &part); done++) {
             if (pool->task((int)(owner * PARTS + part), &group, pool->closure) != 0)
                 atomic_store(&pool->failed, 1);
-            atomic_fetch_sub(&pool->pending, 1);
         }
     }
+    /* Once for all parts: the threads would wait for each other's hold on the counter. */
+    if (done > 0)
+        atomic_fetch_sub(&pool->pending, done);
 }
 
 /* Whether the loop after `seen` came while this thread was spinning. */
