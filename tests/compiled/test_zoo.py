@@ -31,8 +31,10 @@ def check(result: CompileResult, how: str) -> None:
         assert output.deviation > 0.05
     size = (result.package / manifest.library).stat().st_size
     assert size <= manifest.weights_bytes + 400_000
-    # LeViT's tables of attention biases are stored as the maps that they stand for.
-    assert manifest.weights_bytes <= 4 * manifest.parameters * 1.1
+    # LeViT's tables of attention biases are stored as the maps that they stand for, and Winograd's filters of 3 x 3 are
+    # 4 x 4.
+    transformed = any(call.kernel.startswith("lwc_winograd") for call in manifest.calls)
+    assert manifest.weights_bytes <= 4 * manifest.parameters * (16 / 9 if transformed else 1.1)
 
 
 @pytest.mark.parametrize("name", ZOO)
