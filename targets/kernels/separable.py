@@ -107,9 +107,16 @@ def _row_block(rows: int, most: int, target: Target) -> int:
 def _window_tile(channels: int, columns: int, row_block: int, target: Target) -> tuple[int, RegisterTile]:
     """Output rows in registers, and output columns by channels: as few distinct input pixels as the block allows."""
     lanes = math.gcd(channels, target.float_lanes)
-    vectors, accumulators = largest_divisor(channels // lanes, 2), target.vector_registers // 4
-    rows = next((r for r in (4, 2) if row_block % r == 0 and accumulators >= 2 * r * vectors), 1)
-    pixels = largest_divisor(columns, max(1, accumulators // rows // vectors))
+    accumulators = target.vector_registers // 4
+    tiles = [
+        (rows, pixels, vectors)
+        for vectors in (1, 2)
+        for rows in (1, 2, 4)
+        if (channels // lanes) % vectors == 0 and row_block % rows == 0 and rows * vectors <= accumulators
+        for pixels in (largest_divisor(columns, accumulators // (rows * vectors)),)
+    ]
+    # Most results first; then at least two neighbours in a row, whole cache lines, and several rows.
+    rows, pixels, vectors = max(tiles, key=lambda t: (t[0] * t[1] * t[2], t[1] > 1, t[2], t[0]))
     return rows, RegisterTile(pixels, lanes * vectors, lanes)
 
 

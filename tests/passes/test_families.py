@@ -124,7 +124,7 @@ FAMILIES = {
             "fuse-residual-add": 10,
             "select-depthwise-kernel": 17,
         },
-        {"conv2d": 21, "separable_conv2d": 17, "mean": 1, "expand": 1, "cat": 1},
+        {"conv2d": 29, "separable_conv2d": 13, "mean": 1, "expand": 1, "cat": 1},
         to_result=1,
     ),
     "deeplabv3_mobilevit_small": Expected(
@@ -144,8 +144,8 @@ FAMILIES = {
             "select-depthwise-kernel": 7,
         },
         {
-            "conv2d": 27,
-            "separable_conv2d": 7,
+            "conv2d": 29,
+            "separable_conv2d": 6,
             "layer_norm": 21,
             "linear": 36,
             "attention": 9,
