@@ -15,7 +15,7 @@ from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.padding import padded_input
 from lwc.targets.kernels.prefetch import prefetch_rows
-from lwc.targets.kernels.tiling import RegisterTile, register_tile, round_up, store_lanes, stored_columns
+from lwc.targets.kernels.tiling import OutputChannels, RegisterTile, register_tile, round_up, store_lanes
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te
 
@@ -39,8 +39,20 @@ class Window:
         )
 
 
+class Windowed:
+    """What the kernels have in common that move a window over an image of `input_size`, rows and columns."""
+
+    input_size: tuple[int, int]
+    window: Window
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Output rows and columns."""
+        return self.window.output_size(*self.input_size)
+
+
 @dataclass(frozen=True)
-class Conv2d:
+class Conv2d(Windowed, OutputChannels):
     """y = epilogue(conv(x, w) + bias, residual): x in `layout`, y (N, OH, OW, stored columns)."""
 
     batch: int
@@ -56,25 +68,10 @@ class Conv2d:
     epilogue: Epilogue
 
     @property
-    def output_size(self) -> tuple[int, int]:
-        """Output rows and columns."""
-        return self.window.output_size(*self.input_size)
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates of one run."""
         each = math.prod(self.window.kernel) * self.channels // self.groups
         return self.batch * math.prod(self.output_size) * self.outputs * each
-
-    @property
-    def stored_columns(self) -> int:
-        """The channels of the result: `outputs`, rounded up where no vector divides them."""
-        return stored_columns(self.outputs, self.tile.lanes)
-
-    @property
-    def padded_columns(self) -> int:
-        """The channels of the product: `outputs` rounded up to whole vectors."""
-        return round_up(self.outputs, self.tile.lanes)
 
 
 def plan(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lwc.targets.kernels.conv2d import Window, vectorize_channels
+from lwc.targets.kernels.conv2d import Window, Windowed, vectorize_channels
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.padding import padded_input
@@ -29,7 +29,7 @@ UNROLLED = 25
 
 
 @dataclass(frozen=True)
-class Depthwise:
+class Depthwise(Windowed):
     """y[n, h, w, c] = epilogue(sum over the window of x w[c] + bias[c], residual), NHWC in and out."""
 
     batch: int
@@ -42,11 +42,6 @@ class Depthwise:
     row_block: int  # output rows in one parallel task
     copies: bool  # whether a task copies its input with the border
     epilogue: Epilogue
-
-    @property
-    def output_size(self) -> tuple[int, int]:
-        """Output rows and columns."""
-        return self.window.output_size(*self.input_size)
 
     @property
     def macs(self) -> int:

@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.prefetch import prefetch_rows
 from lwc.targets.kernels.tiling import (
+    OutputChannels,
     RegisterTile,
     largest_divisor,
     register_tile,
     round_up,
     store_lanes,
-    stored_columns,
 )
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
 
 
 @dataclass(frozen=True)
-class Gemm:
+class Gemm(OutputChannels):
     """y[m, n] = epilogue(sum over k of x[m, k] w[k, n] + bias[n], residual[m, n]).
 
     n goes up to N, rounded up where no vector divides that.
@@ -38,7 +38,7 @@ class Gemm:
 
     rows: int
     inner: int
-    columns: int
+    outputs: int
     tile: RegisterTile
     row_tiles: int  # in a group
     inner_step: int  # neighbouring k of a row in one load; 1: each is broadcast from memory
@@ -47,17 +47,7 @@ class Gemm:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one run."""
-        return self.rows * self.inner * self.columns
-
-    @property
-    def stored_columns(self) -> int:
-        """The columns of the result: `columns`, rounded up where no vector divides them."""
-        return stored_columns(self.columns, self.tile.lanes)
-
-    @property
-    def padded_columns(self) -> int:
-        """The columns of the product: `columns` rounded up to whole vectors."""
-        return round_up(self.columns, self.tile.lanes)
+        return self.rows * self.inner * self.outputs
 
 
 def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target) -> Gemm:
@@ -124,7 +114,7 @@ def schedule(sch: Schedule, kernel: Gemm) -> None:
     task = sch.fuse(group, panel, row_tile)
     sch.parallel(task)
     sch.reverse_compute_at(result, task, preserve_unit_loops=True)
-    unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.columns, tile.lanes))
+    unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.outputs, tile.lanes))
     unroll_tile(sch, [row, column], tile.lanes)
     sch.unroll(step)
     _schedule_left(sch, kernel, k)

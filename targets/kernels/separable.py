@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from lwc.targets.kernels import depthwise, gemm
-from lwc.targets.kernels.conv2d import Window
+from lwc.targets.kernels.conv2d import Window, Windowed
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.padding import pixel_or_zero
 from lwc.targets.kernels.tiling import (
+    OutputChannels,
     RegisterTile,
     imbalance,
     largest_divisor,
     register_tile,
     round_up,
     store_lanes,
-    stored_columns,
 )
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
@@ -28,7 +28,7 @@ NAME = "separable"
 
 
 @dataclass(frozen=True)
-class Separable:
+class Separable(Windowed, OutputChannels):
     """y[n, h, w, o] = epilogue(sum over c of z[n, h, w, c] w[c, o] + bias[o]), z the depthwise result, NHWC."""
 
     batch: int
@@ -44,25 +44,10 @@ class Separable:
     epilogue: Epilogue
 
     @property
-    def output_size(self) -> tuple[int, int]:
-        """Output rows and columns."""
-        return self.window.output_size(*self.input_size)
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates of one run, of both convolutions."""
         each = self.channels * (math.prod(self.window.kernel) + self.outputs)
         return self.batch * math.prod(self.output_size) * each
-
-    @property
-    def stored_columns(self) -> int:
-        """The channels of the result: `outputs`, rounded up where no vector divides them."""
-        return stored_columns(self.outputs, self.tile.lanes)
-
-    @property
-    def padded_columns(self) -> int:
-        """The channels of the product: `outputs` rounded up to whole vectors."""
-        return round_up(self.outputs, self.tile.lanes)
 
 
 def plan(

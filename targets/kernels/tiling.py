@@ -54,6 +54,23 @@ def stored_columns(columns: int, lanes: int) -> int:
     return round_up(columns, store_lanes(columns, lanes))
 
 
+class OutputChannels:
+    """What the kernels of products have in common: `outputs` channels of a result, in vectors."""
+
+    outputs: int
+    tile: RegisterTile
+
+    @property
+    def stored_columns(self) -> int:
+        """The channels of the result: `outputs`, rounded up where no vector divides them."""
+        return stored_columns(self.outputs, self.tile.lanes)
+
+    @property
+    def padded_columns(self) -> int:
+        """The channels of the product: `outputs` rounded up to whole vectors."""
+        return round_up(self.outputs, self.tile.lanes)
+
+
 def register_tile(
     rows: int, columns: int, target: Target, exact: bool = False, held: bool = False
 ) -> RegisterTile:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lwc.targets.kernels.conv2d import Window
+from lwc.targets.kernels.conv2d import Window, Windowed
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.gemm import pack_panels
 from lwc.targets.kernels.padding import padded_input
-from lwc.targets.kernels.tiling import RegisterTile, largest_divisor, register_tile, round_up, stored_columns
+from lwc.targets.kernels.tiling import OutputChannels, RegisterTile, largest_divisor, register_tile
 from lwc.targets.target import Target
 from lwc.tvm_api import te, tirx
 
@@ -35,7 +35,7 @@ _MOST_PRODUCTS = 0.6  # of the direct kernel's; 4 / 9 where tiles fit the image
 
 
 @dataclass(frozen=True)
-class Winograd:
+class Winograd(Windowed, OutputChannels):
     """y = epilogue(conv(x, w) + bias, residual) for a 3x3 window of stride 1: x and y NHWC."""
 
     batch: int
@@ -48,11 +48,6 @@ class Winograd:
     epilogue: Epilogue
 
     @property
-    def output_size(self) -> tuple[int, int]:
-        """Output rows and columns."""
-        return self.window.output_size(*self.input_size)
-
-    @property
     def image_tiles(self) -> tuple[int, int]:
         """Rows and columns of tiles in an image."""
         rows, columns = self.output_size
@@ -63,16 +58,6 @@ class Winograd:
         """Multiply-accumulates of one run: those of the matrix products."""
         rows, columns = self.image_tiles
         return PIXELS**2 * self.batch * rows * columns * self.channels * self.outputs
-
-    @property
-    def stored_columns(self) -> int:
-        """The channels of the result: `outputs`, rounded up where no vector divides them."""
-        return stored_columns(self.outputs, self.tile.lanes)
-
-    @property
-    def padded_columns(self) -> int:
-        """The channels of the products: `outputs` rounded up to whole vectors."""
-        return round_up(self.outputs, self.tile.lanes)
 
 
 def plan(
