@@ -48,7 +48,7 @@ static int count_parts(int task, tvm_parallel_group *group, void *closure)
 int main(int argc, char **argv)
 {
     const uint32_t threads = argc > 1 ? (uint32_t)atoi(argv[1]) : 2;
-    lwc_pool *pool = lwc_pool_create(threads), *alone = lwc_pool_create(1);
+    lwc_pool *pool = lwc_pool_create(threads, 0), *alone = lwc_pool_create(1, 0);
     if (!pool || !alone)
         return 1;
     _Atomic int parts = 1;

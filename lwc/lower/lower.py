@@ -5,13 +5,15 @@ import math
 import numpy as np
 
 from lwc.lower.calls import Call, CallList, View, list_calls
-from lwc.lower.memory import aligned, lifetimes, plan_arena
+from lwc.lower.memory import ALIGNMENT, aligned, lifetimes, plan_arena
 from lwc.lower.program import Buffer, KernelCall, LoweredProgram, Space
 from lwc.lower.relax_import import import_program
 from lwc.lower.relax_lower import lower_relax
 from lwc.targets.target import Target
 from lwc.trace import Program
 from lwc.tvm_api import borrowed_bytes, te, tirx
+
+_BORROWED_BLOCKS = 16  # at a time: LWC_WORKSPACE_BLOCKS of runtime/lwc_internal.h
 
 
 def lower(program: Program, target: Target) -> LoweredProgram:
@@ -84,10 +86,16 @@ def _assemble(calls: CallList, kernels: dict[str, tirx.PrimFunc], macs: dict[str
         )
         for call in calls.calls
     )
-    thread_bytes = max(map(borrowed_bytes, kernels.values()), default=0)
+    thread_bytes = max(map(_thread_bytes, kernels.values()), default=0)
     return LoweredProgram(
         tuple(table), kernel_calls, inputs, outputs, weights, arena_bytes, thread_bytes, kernels
     )
+
+
+def _thread_bytes(kernel: tirx.PrimFunc) -> int:
+    """What `kernel` borrows for a thread, at most, in aligned blocks."""
+    borrowed = borrowed_bytes(kernel)
+    return aligned(borrowed) + ALIGNMENT * _BORROWED_BLOCKS if borrowed else 0
 
 
 def _place_weights(calls: CallList, places: dict[int, tuple[Space, int]]) -> bytes:

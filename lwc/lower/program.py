@@ -54,7 +54,7 @@ class LoweredProgram:
     """A static program: calls run in order over buffers in the inputs, outputs, weights and one arena.
 
     `inputs` and `outputs` are indices into `buffers`, in the model's order.
-    `thread_bytes` is what the kernels borrow for each thread, at most.
+    `thread_bytes` is what the kernels borrow for each thread, at most, in aligned blocks.
     `kernels` are the scheduled TensorIR functions behind the symbols in `calls`: `__tvm_ffi_` and a key.
     """
 

@@ -32,7 +32,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one context allocates, and that its first run adds for each thread, at most."""
+    """Bytes that one context allocates, and that it allocates for each thread."""
 
     context: int
     thread: int
@@ -88,6 +88,7 @@ def program(lowered: LoweredProgram, interface: Interface, cpu_features: tuple[s
         calls=calls,
         operands=[argument for call in lowered.calls for argument in call.arguments],
         arena_bytes=lowered.arena_bytes,
+        thread_bytes=lowered.thread_bytes,
         threads=interface.threads,
         cpu_features=cpu_features,
         shapes=shapes.values,

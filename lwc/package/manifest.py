@@ -98,7 +98,7 @@ class Manifest(Frozen):
     `macs` and `parameters` are of the model at its batch size, less what `pruning` removed; where it is not None, the
     expected output is the pruned model's. `weights_bytes` is the size of the constants in the library: parameters as
     the kernels want them, and tables computed from them; `memory_bytes` is what one context allocates, and
-    `thread_bytes` what its first run adds for each thread, at most; `threads` 0 leaves the choice to the device.
+    `thread_bytes` what it allocates for each thread besides; `threads` 0 leaves the choice to the device.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -77,7 +77,7 @@ lwc_context *lwc_context_new(const lwc_program *program, uint32_t threads)
     context->memory = lwc_allocate(memory_bytes(program));
     context->tensors = calloc(program->buffer_count, sizeof *context->tensors);
     context->operands = calloc(program->operand_count, sizeof *context->operands);
-    context->pool = lwc_pool_create(threads);
+    context->pool = lwc_pool_create(threads, (size_t)program->thread_bytes);
     if (context->memory && context->tensors && context->operands && context->pool) {
         bind_buffers(context);
         return context;

@@ -81,6 +81,7 @@ typedef struct {
     uint32_t call_count;
     const unsigned char *weights;
     uint64_t arena_bytes;
+    uint64_t thread_bytes; /* what kernels borrow in each thread, at most */
     uint32_t threads;                /* the default of new contexts; 0: as many as there are cores */
     const char *const *cpu_features; /* Linux's names, ended by NULL */
 } lwc_program;
@@ -97,16 +98,17 @@ uint64_t lwc_nanoseconds(void);
 /* memory.c: memory at LWC_ALIGNMENT, of at least one byte; NULL where there is none left. */
 void *lwc_allocate(size_t bytes);
 
-/* Blocks that kernels borrow, kept for the next call. One thread uses it at a time. */
+/* Memory of one thread that kernels borrow in blocks, and give back in reverse order. */
 enum { LWC_WORKSPACE_BLOCKS = 16 };
 typedef struct {
-    struct {
-        void *memory;
-        size_t bytes;
-        bool used;
-    } blocks[LWC_WORKSPACE_BLOCKS];
+    unsigned char *memory;
+    size_t bytes, used;
+    size_t starts[LWC_WORKSPACE_BLOCKS];
+    uint32_t count;
 } lwc_workspace;
 
+bool lwc_workspace_create(lwc_workspace *workspace, size_t bytes);
+/* NULL where less than `bytes` are left. */
 void *lwc_workspace_borrow(lwc_workspace *workspace, size_t bytes);
 int lwc_workspace_return(lwc_workspace *workspace, const void *memory);
 void lwc_workspace_free(lwc_workspace *workspace);
@@ -120,7 +122,8 @@ typedef struct {
 typedef int tvm_task(int task, tvm_parallel_group *group, void *closure);
 
 uint32_t lwc_available_cores(void);
-lwc_pool *lwc_pool_create(uint32_t threads);
+/* Each thread can borrow `thread_bytes`. NULL where memory or threads are out. */
+lwc_pool *lwc_pool_create(uint32_t threads, size_t thread_bytes);
 void lwc_pool_destroy(lwc_pool *pool);
 /* A run is about to begin: threads that sleep wake up meanwhile. */
 void lwc_pool_announce(lwc_pool *pool);

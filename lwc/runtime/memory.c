@@ -12,40 +12,39 @@ void *lwc_allocate(size_t bytes)
     return posix_memalign(&memory, LWC_ALIGNMENT, bytes ? bytes : 1) == 0 ? memory : NULL;
 }
 
+static size_t aligned(size_t bytes)
+{
+    return (bytes + LWC_ALIGNMENT - 1) / LWC_ALIGNMENT * LWC_ALIGNMENT;
+}
+
+bool lwc_workspace_create(lwc_workspace *workspace, size_t bytes)
+{
+    workspace->memory = lwc_allocate(bytes);
+    workspace->bytes = workspace->memory ? bytes : 0;
+    return workspace->memory != NULL;
+}
+
 void *lwc_workspace_borrow(lwc_workspace *workspace, size_t bytes)
 {
-    int empty = -1;
-    for (int i = 0; i < LWC_WORKSPACE_BLOCKS; i++) {
-        if (workspace->blocks[i].used)
-            continue;
-        if (workspace->blocks[i].bytes >= bytes && workspace->blocks[i].memory) {
-            workspace->blocks[i].used = true;
-            return workspace->blocks[i].memory;
-        }
-        empty = i;
-    }
-    if (empty < 0)
+    if (workspace->count == LWC_WORKSPACE_BLOCKS || bytes > workspace->bytes)
         return NULL;
-    free(workspace->blocks[empty].memory);
-    workspace->blocks[empty].memory = lwc_allocate(bytes);
-    workspace->blocks[empty].bytes = workspace->blocks[empty].memory ? bytes : 0;
-    workspace->blocks[empty].used = workspace->blocks[empty].memory != NULL;
-    return workspace->blocks[empty].memory;
+    if (aligned(bytes) > workspace->bytes - workspace->used)
+        return NULL;
+    workspace->starts[workspace->count++] = workspace->used;
+    void *block = workspace->memory + workspace->used;
+    workspace->used += aligned(bytes);
+    return block;
 }
 
 int lwc_workspace_return(lwc_workspace *workspace, const void *memory)
 {
-    for (int i = 0; i < LWC_WORKSPACE_BLOCKS; i++) {
-        if (workspace->blocks[i].memory == memory && workspace->blocks[i].used) {
-            workspace->blocks[i].used = false;
-            return 0;
-        }
-    }
-    return -1;
+    if (workspace->count == 0 || memory != workspace->memory + workspace->starts[workspace->count - 1])
+        return -1;
+    workspace->used = workspace->starts[--workspace->count];
+    return 0;
 }
 
 void lwc_workspace_free(lwc_workspace *workspace)
 {
-    for (int i = 0; i < LWC_WORKSPACE_BLOCKS; i++)
-        free(workspace->blocks[i].memory);
+    free(workspace->memory);
 }

@@ -197,7 +197,7 @@ static bool start(lwc_pool *pool)
     return ok;
 }
 
-lwc_pool *lwc_pool_create(uint32_t threads)
+lwc_pool *lwc_pool_create(uint32_t threads, size_t thread_bytes)
 {
     const size_t bytes = sizeof(lwc_pool) + threads * sizeof(worker);
     lwc_pool *pool = lwc_allocate(bytes);
@@ -210,7 +210,10 @@ lwc_pool *lwc_pool_create(uint32_t threads)
     pool->spin_nanoseconds = threads <= lwc_available_cores() ? SPIN_NANOSECONDS : 0;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
-    if (start(pool))
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < threads; i++)
+        ok = lwc_workspace_create(&pool->workers[i].workspace, thread_bytes);
+    if (ok && start(pool))
         return pool;
     lwc_pool_destroy(pool);
     return NULL;
@@ -233,7 +236,8 @@ void lwc_pool_destroy(lwc_pool *pool)
 
 void lwc_pool_announce(lwc_pool *pool)
 {
-    if (atomic_load(&pool->sleepers) == 0)
+    /* Threads that do not spin would sleep again before the first loop. */
+    if (pool->spin_nanoseconds == 0 || atomic_load(&pool->sleepers) == 0)
         return;
     atomic_fetch_add(&pool->calls, 1);
     wake_sleepers(pool);

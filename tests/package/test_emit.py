@@ -80,7 +80,7 @@ def test_the_header_tells_sizes_layouts_threads_and_memory() -> None:
     assert "#define NET_MASK_BYTES 28 /* input 1: float32, dims 7 */" in text
     assert "#define NET_B_BYTES 4 /* output 1: float32, dims  */" in text
     assert "0: 3, as compiled" in text
-    assert "takes 4096 bytes, and at its first run up to 128 more for each thread" in text
+    assert "takes 4096 bytes, and 128 more for each thread" in text
     assert "0: as many as the process has cores" in header(INTERFACES["one"])
     assert "Weights: random." in text
 

@@ -75,6 +75,7 @@ const lwc_program lwc_the_program = {
     .call_count = 2,
     .weights = (const unsigned char *)weights,
     .arena_bytes = N * sizeof(float),
+    .thread_bytes = N * sizeof(float),
     .threads = 2,
     .cpu_features = cpu_features,
 };
