@@ -42,6 +42,11 @@ class Target:
         return self.triple.split("-")[0]
 
     @property
+    def multiplies_by_element(self) -> bool:
+        """Whether a vector can be multiplied by one element of another, in one multiply-add (NEON)."""
+        return self.architecture == "aarch64"
+
+    @property
     def float_lanes(self) -> int:
         """How many float32 values one vector register holds."""
         return self.vector_bits // 32

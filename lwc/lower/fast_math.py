@@ -28,8 +28,11 @@ _ERF = (
     0.0,
 )
 _ERF_SLOPE, _ERF_HIGHEST = 0.4, 4.0
-# Outside, the result leaves the normal range of float32.
+# The argument is held between these: below, the result leaves the normal range of float32; above, the power of two
+# does, though the result itself would stay finite to 88.72.
 _LOWEST, _HIGHEST = -87.3, 88.3
+# In a sigmoid, 1 / (1 + exp(-x)), it must: a number times what is not 0 there may be large. The power is infinity then.
+_HIGHEST_OF_NEGATION = 89.0
 
 
 @cache
@@ -65,18 +68,23 @@ def _constant(value: float, like: Any) -> Any:
 
 
 def _exp(value: Expression) -> Expression:
-    x, sign = (value.a, -1.0) if _is_negation(value) else (value, 1.0)
-    lowest, highest = sorted((sign * _LOWEST, sign * _HIGHEST))
+    negated = _negated(value)
+    x, sign = (value, 1.0) if negated is None else (negated, -1.0)
+    lowest, highest = (_LOWEST, _HIGHEST) if sign > 0 else (-_HIGHEST_OF_NEGATION, -_LOWEST)
     clamped = _clamp(x, _constant(lowest, x), _constant(highest, x))
     return _with("x", clamped, lambda x: _exp_in_range(x, sign))
 
 
-def _is_negation(value: Expression) -> bool:
-    """Whether `value` is written as something times -1."""
-    if not isinstance(value, tirx.Mul):
-        return False
-    factor = value.b.value if isinstance(value.b, tirx.Broadcast) else value.b
-    return isinstance(factor, tirx.FloatImm) and float(factor) == -1.0
+def _negated(value: Expression) -> Expression | None:
+    """x where `value` is written as x * -1 or as 0 - x; None where it is neither."""
+    if isinstance(value, tirx.Mul) and _is_number(value.b, -1.0):
+        return value.a
+    return value.b if isinstance(value, tirx.Sub) and _is_number(value.a, 0.0) else None
+
+
+def _is_number(value: Expression, number: float) -> bool:
+    scalar = value.value if isinstance(value, tirx.Broadcast) else value
+    return isinstance(scalar, tirx.FloatImm) and float(scalar) == number
 
 
 def _exp_in_range(x: Expression, sign: float = 1.0) -> Expression:

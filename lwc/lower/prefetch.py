@@ -77,9 +77,13 @@ def _fetch(source: Any, place: list[Any]) -> Any:
 
 
 def _substitute(expression: Any, values: dict[Any, Any]) -> Any:
-    """`expression`, of variables and binary operations, with variables replaced."""
+    """`expression`, of variables, numbers and binary operations, with variables replaced."""
     if isinstance(expression, tirx.Var):
         return next((value for key, value in values.items() if key.same_as(expression)), expression)
     if hasattr(expression, "a") and hasattr(expression, "b"):
         return type(expression)(_substitute(expression.a, values), _substitute(expression.b, values))
-    return expression
+    if isinstance(expression, tirx.IntImm):
+        return expression
+    raise TypeError(
+        f"the place of what is fetched ahead holds {type(expression).__name__}, which is not followed"
+    )

@@ -26,7 +26,7 @@ static bool all_finite(const unsigned char *place, size_t bytes)
     return !infinite;
 }
 
-static int take_part(int part, tvm_parallel_group *group, void *closure)
+static int take_share(int part, tvm_parallel_group *group, void *closure)
 {
     /* A block is checked while the copy of it is still near. */
     enum { BLOCK = 1 << 14 };
@@ -51,8 +51,8 @@ bool lwc_take_input(lwc_pool *pool, const void *source, void *copy, size_t bytes
     input taken = {source, copy, bytes, true};
     tvm_parallel_group alone = {NULL, 1};
     if (bytes < SHARED_BYTES)
-        take_part(0, &alone, &taken);
+        take_share(0, &alone, &taken);
     else
-        lwc_pool_run(pool, take_part, &taken);
+        lwc_pool_run(pool, take_share, &taken);
     return atomic_load(&taken.finite);
 }

@@ -75,7 +75,7 @@ def register_tile(channels: int, columns: int, target: Target, kernel: str) -> t
     """Output rows in registers, and output columns by channels, for an image `columns` wide."""
     lanes = math.gcd(channels, target.float_lanes)
     # Multiply-adds of NEON read no memory: the weights of one vector find registers, of two they do not.
-    narrow = kernel == "direct" or (kernel == "padded" and target.vector_bits == 128)
+    narrow = kernel == "direct" or (kernel == "padded" and target.multiplies_by_element)
     vectors = 1 if narrow else largest_divisor(channels // lanes, 2)
     rows = 2 if kernel == "rows" else 1
     # Few enough accumulators that inputs and weights find registers too.

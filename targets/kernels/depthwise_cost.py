@@ -51,7 +51,7 @@ def kernel_costs(
         name: depthwise_cycles(depthwise.plan(shape, window, plain, target, name), target)
         for name in depthwise.KERNELS
     }
-    if target.vector_bits == 128:
+    if target.multiplies_by_element:
         costs["rows"] *= _ROWS_ON_NEON
     if outputs is None:
         return costs

@@ -52,8 +52,7 @@ class Gemm(OutputChannels):
 
 def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target) -> Gemm:
     """The kernel for x (rows, inner) times w (inner, columns), tiled for `target`."""
-    # NEON alone has vectors this short, and multiplies by one element of them.
-    by_element = target.vector_bits == 128
+    by_element = target.multiplies_by_element
     tile = register_tile(rows, columns, target, held=by_element)
     # The group's rows of x are read once for each panel: half of the second-level cache holds them. Where half of the
     # first holds all weights, rows of y are better written at once.

@@ -31,6 +31,7 @@ _INPUT = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))  # B^T
 _FILTER = ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0))  # G
 _RESULT = ((1, 1, 1, 0), (0, 1, -1, -1))  # A^T
 _FEWEST_CHANNELS, _FEWEST_ACCUMULATORS = 16, 8
+_MOST_CACHES = 4  # the second-level caches that what is between the steps of a task may fill
 _MOST_PRODUCTS = 0.6  # of the direct kernel's; 4 / 9 where tiles fit the image
 
 
@@ -66,7 +67,8 @@ def plan(
     """The kernel for x of `shape` (N, H, W, C), tiled for `target`."""
     batch, height, width, channels = shape
     rows, columns = (-(-extent // RESULTS) for extent in window.output_size(height, width))
-    # Half of the second-level cache holds the transformed pixels of a task, and each core has one.
+    # Half of the second-level cache holds the transformed pixels of a task, where a row of tiles is no more than that;
+    # and each core has a task.
     fit = target.l2_bytes // 2 // (4 * PIXELS**2 * channels * columns)
     row_block = largest_divisor(rows, max(1, min(fit, batch * rows // target.cores)))
     tile = register_tile(row_block * columns, outputs, target, exact=True)
@@ -82,6 +84,9 @@ def suits(shape: tuple[int, ...], outputs: int, window: Window, target: Target) 
     kernel = plan(shape, outputs, window, Epilogue(), target)
     pixels, tiles = math.prod(kernel.output_size), math.prod(kernel.image_tiles)
     if PIXELS**2 * tiles > _MOST_PRODUCTS * 9 * pixels:
+        return False
+    borrowed = 4 * PIXELS**2 * kernel.row_block * kernel.image_tiles[1] * (kernel.channels + outputs)
+    if borrowed > _MOST_CACHES * target.l2_bytes:
         return False
     return kernel.tile.rows * kernel.tile.columns >= _FEWEST_ACCUMULATORS * kernel.tile.lanes
 

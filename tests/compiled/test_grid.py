@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from lwc.ops import conv2d, separable_conv2d
+from lwc.targets.kernels import winograd
+from lwc.targets.kernels.conv2d import Window
 from lwc.targets.kernels.depthwise import KERNELS
 from tests.compiled.grid import CHANNELS, GRID, SIZES, STEPS, TARGETS, Case, Place, agrees_over_the_grid
 from tests.programs import Compute
@@ -51,6 +53,7 @@ def separable(place: Place) -> Case:
 
 KINDS: dict[str, Callable[[Place], Case]] = {
     "dense": dense,
+    "winograd": dense,
     "stem": lambda place: dense(place, layout="NCHW"),
     "grouped": lambda place: dense(place, groups=3),
     **{kernel: depthwise(kernel) for kernel in KERNELS},
@@ -61,7 +64,14 @@ KINDS: dict[str, Callable[[Place], Case]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_convolutions_agree(kind: str, target: str, tmp_path: Path, rng: torch.Generator) -> None:
+def test_convolutions_agree(
+    kind: str, target: str, tmp_path: Path, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def suits(_shape: object, _outputs: int, window: Window, _target: object) -> bool:
+        """Wherever the kernel is defined, and nowhere in the other kinds."""
+        return kind == "winograd" and window.stride == window.dilation == (1, 1)
+
+    monkeypatch.setattr(winograd, "suits", suits)
     agrees_over_the_grid(tmp_path, kind, KINDS[kind], target, rng)
 
 

@@ -1,9 +1,13 @@
 """Tiles: how many lanes a vector of columns has, and how results are stored."""
 
+from importlib.resources import files
+
 import pytest
 
 from lwc.targets import arm64, x86_64_v3, x86_64_v4
 from lwc.targets.kernels.tiling import (
+    PARTS,
+    imbalance,
     register_tile,
     round_up,
     store_lanes,
@@ -39,6 +43,18 @@ def test_the_fewest_vectors_are_taken(columns: int, target: Target, lanes: int) 
 def test_results_have_columns_that_vectors_divide(columns: int, lanes: int, stored: int) -> None:
     assert stored_columns(columns, lanes) == stored
     assert stored % store_lanes(columns, lanes) == 0
+
+
+def test_loops_are_cut_as_the_runtime_cuts_them() -> None:
+    source = (files("lwc.runtime") / "pool.c").read_text()
+    assert f"enum {{ PARTS = {PARTS} }};" in source
+
+
+@pytest.mark.parametrize(
+    ("tasks", "cores", "longer"), [(16, 2, 1.0), (14, 2, 1.0), (7, 2, 8 / 7), (1, 4, 4.0), (33, 2, 36 / 33)]
+)
+def test_the_busiest_core_decides(tasks: int, cores: int, longer: float) -> None:
+    assert imbalance(tasks, cores) == pytest.approx(longer)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

@@ -35,6 +35,8 @@ def test_layers_of_networks(size: int, channels: int, target: Target) -> None:
         # Most of a tile lies outside of the image.
         ((1, 1, 1, 64), 64, window()),
         ((1, 3, 3, 64), 64, window()),
+        # A row of tiles is far more than the cache.
+        ((1, 8, 2048, 256), 256, window()),
         # Rows of 17 tiles leave registers idle.
         ((1, 3, 34, 64), 64, window()),
     ],
