@@ -32,7 +32,7 @@ from lwc.targets.target import Target
 _MULTIPLY_ADDS, _LOADS = 2.0, 4.0  # a cycle
 _COPY = 2.5  # cycles for a vector
 _TEST = 0.8  # cycles for a pixel
-_NEAR, _FAR = 32.0, 16.0  # bytes a cycle from the second cache, and from beyond
+_NEAR, _FAR = 32.0, 8.0  # bytes a cycle from the second cache, and from beyond
 # There it keeps some inputs on the stack: 0.62 of what LLVM's model of a Cortex-A57 allows, where `direct` has 0.92.
 _ROWS_ON_NEON = 1.5
 _START = 6000.0  # cycles to hand a loop to the threads and wait for them
@@ -87,7 +87,7 @@ def pointwise_cycles(kernel: Gemm, target: Target) -> float:
     panels = kernel.padded_columns // kernel.tile.columns
     groups = -(-kernel.rows // (kernel.tile.rows * kernel.row_tiles))
     rows = groups * kernel.row_tiles * kernel.tile.rows
-    cycles = _product_cycles(rows, kernel.inner, kernel.padded_columns, kernel.tile, groups, target)
+    cycles = _product_cycles(rows, kernel.inner, kernel.padded_columns, kernel.tile, groups)
     cycles += (panels * read + written) / _NEAR + _far_cycles(read + written, target)
     return cycles / _cores(groups * kernel.row_tiles * panels, target) + _START
 
@@ -100,7 +100,7 @@ def separable_cycles(kernel: Separable, target: Target) -> float:
     cycles = _window_cycles(kernel.window, kernel.window_tile, kernel.window_rows, rows, ow, channels)
     cycles += _test_cycles(kernel.window, kernel.window_tile, rows, ow, channels)
     pixels = tasks * round_up(kernel.row_block * ow, kernel.tile.rows)
-    cycles += _product_cycles(pixels, channels, outputs, kernel.tile, tasks, target)
+    cycles += _product_cycles(pixels, channels, outputs, kernel.tile, tasks)
     read, written = _image_bytes(kernel), 4 * rows * ow * outputs
     again = _rows_read(kernel.window, kernel.window_rows) / (kernel.window_rows * kernel.window.stride[0])
     block = 4 * kernel.row_block * ow * channels
@@ -130,15 +130,12 @@ def _test_cycles(window: Window, tile: RegisterTile, rows: int, columns: int, ch
     return _TEST * taps * rows * columns * (channels // tile.columns)
 
 
-def _product_cycles(
-    rows: int, inner: int, columns: int, tile: RegisterTile, groups: int, target: Target
-) -> float:
-    """Arithmetic of a matrix product, and its weights on their way to each of `groups` of rows."""
+def _product_cycles(rows: int, inner: int, columns: int, tile: RegisterTile, groups: int) -> float:
+    """Arithmetic of a matrix product, and its weights, which are fetched in order, for each of `groups` of rows."""
     weights = 4 * inner * columns
-    rate = _NEAR if weights <= target.l2_bytes // 2 else _FAR
     loads = 1 / tile.rows + tile.lanes / tile.columns
     vectors = rows * inner * (columns // tile.lanes)
-    return vectors * (1 / _MULTIPLY_ADDS + loads / _LOADS / 4) + groups * weights / rate
+    return vectors * (1 / _MULTIPLY_ADDS + loads / _LOADS / 4) + groups * weights / _NEAR
 
 
 def _reach(window: Window, axis: int, results: int) -> int:
