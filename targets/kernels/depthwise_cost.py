@@ -14,8 +14,9 @@
 The constants were fitted to times on one core of an AMD EPYC (Zen 5), with AVX-512 and with AVX2, of 30 layers each:
 those of MobileNetV1 and V2, and others with windows of 5 x 5 and 7 x 7. Other machines were not measured.
 `python benchmarks/depthwise_kernels.py mobilenet_v1 mobilenet_v2 --alone` tells how often the kernel that costs least
-is within 5 % of the fastest. There, on a busy machine, it was in 17 of 18 layers with AVX-512, all of them together
-0.4 % slower than the fastest; with `--target x86-64-v3` in 14 of 18 and 5 % slower.
+is within 5 % of the fastest. There, on 2026-11-26, it was in 16 of 18 layers with AVX-512, all of them together 1.1 %
+slower than the fastest; with `--target x86-64-v3` in 13 of 18 and 6.6 % slower. With the pointwise convolutions, and
+deeplabv3_mobilenet_v2 for maps beyond the caches (no `--alone`), it was in 31 of 33, and 3.1 % slower.
 """
 
 import math
