@@ -41,6 +41,8 @@ def compile(
     threads: int = 0,
     prune: float | None = None,
     evaluate: str | Path | None = None,
+    precision: str = "fp32",
+    calibrate: str | Path | None = None,
 ) -> CompileResult:
     """Compile `model` as `lwc compile` does, with the same names and meanings of the options.
 
@@ -49,6 +51,9 @@ def compile(
 
     `prune` is the part of the channels to remove, `evaluate` a folder of labelled images; the result's `evaluation`
     says how often the model is right on these, before and after.
+
+    `precision` "int8" computes on 8-bit integers, by ranges measured on `calibrate`: a folder of about 100 images, a .npy
+    or .npz file of inputs, or "synthetic".
 
     Raises the errors of `lwc.errors`; a warning of the command line is a Python warning here.
     """
@@ -59,5 +64,7 @@ def compile(
         PassOptions(passes, prune=prune),
         threads,
         None if evaluate is None else Path(evaluate),
+        precision,
+        None if calibrate is None else str(calibrate),
     )
     return compile_package(request, _Quiet())

@@ -22,19 +22,26 @@ from lwc.package.parts import Parts
 from lwc.package.toolchain import find_toolchain
 from lwc.package.verify_parts import verify_parts
 from lwc.package.write import check_destination, package_folder
+from lwc.pipeline import Pipeline
 from lwc.pruning import Pruned, verify_original
+from lwc.quantize.data import CalibrationData, read_calibration
+from lwc.quantizing import FLOAT_ONLY, Quantized, to_integers
 from lwc.rewriting import PassOptions, Rewritten, rewrite
 from lwc.targets.resolve import resolve_target
 from lwc.trace import trace
 from lwc.tvm_api import check_cpu
+
+PRECISIONS = ("fp32", "int8")
 
 
 @dataclass(frozen=True)
 class CompileRequest:
     """What to compile, for which machine, and where to.
 
-    `output` None: MODEL-TARGET/ in the current folder; `threads` 0: the device decides; `evaluate`: a folder of
-    labelled images on which the model is to be tried, before and after pruning.
+    `output` None: MODEL-TARGET/ in the current folder, MODEL-int8-TARGET/ for `precision` int8; `threads` 0: the
+    device decides; `evaluate`: a folder of labelled images on which the model is to be tried, before and after pruning
+    and quantizing; `calibrate`: what `read_calibration` takes, for int8 alone. Raises UsageError where they do not
+    fit together.
     """
 
     model: ModelRequest
@@ -43,13 +50,31 @@ class CompileRequest:
     passes: PassOptions = field(default_factory=PassOptions)
     threads: int = 0
     evaluate: Path | None = None
+    precision: str = "fp32"
+    calibrate: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision {self.precision!r}: unknown; choose from {', '.join(PRECISIONS)}")
+        if self.precision == "int8" and self.calibrate is None:
+            raise UsageError(
+                "precision int8: needs data to measure ranges on; give --calibrate a folder of about 100 images,"
+                " a .npy or .npz file, or `synthetic`"
+            )
+        if self.precision != "int8" and self.calibrate is not None:
+            raise UsageError(
+                "--calibrate: measures the ranges of INT8; add --precision int8, or leave it out"
+            )
 
 
 class Reporter(Protocol):
     """Who is told of the progress."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Entered for each of load, trace, passes, evaluate (if asked for), lower, build, link and verify, in turn."""
+        """Entered for each of load, trace, passes, calibrate, evaluate, lower, build, link and verify, in turn.
+
+        `calibrate` is there for INT8 alone, `evaluate` where it is asked for.
+        """
 
     def note(self, text: str) -> None:
         """How far the stage is."""
@@ -60,10 +85,11 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The accuracy of the model as it was loaded and, where it was pruned, of what that made of it."""
+    """The accuracy of the model as it was loaded and, where it was pruned or quantized, of what that made of it."""
 
     original: Accuracy
     pruned: Accuracy | None
+    quantized: Accuracy | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +124,7 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
     clock = _Clock(reporter)
     target = resolve_target(request.target)
     check_cpu(target)
-    pipeline = request.passes.pipeline()
+    pipeline = _pipeline(request)
     _check_dump_dir(request)
     if request.output is not None:
         check_destination(request.output)
@@ -108,7 +134,8 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
         model = load_model(request.model, reporter.warn)
         if images is not None:
             require_classifier(model, images)
-    output = request.output or _default_output(model, target.name)
+        data = _calibration(request, model, reporter)
+    output = request.output or _default_output(model, target.name, request.precision)
     check_destination(output)
     with clock.stage("trace"):
         traced = replace(trace(model.module, model.inputs, model.input_names), target=target)
@@ -117,11 +144,15 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
         if rewritten.pruned is not None:
             verify_original(model, rewritten.pruned)
             _warn_of_nothing(rewritten.pruned, reporter)
-    evaluation = None if images is None else _evaluate(model, rewritten, images, clock)
+    quantized = None
+    if data is not None:
+        with clock.stage("calibrate"):
+            quantized = to_integers(rewritten.program, data, reporter.note)
+    evaluation = None if images is None else _evaluate(model, rewritten, quantized, images, clock)
     with clock.stage("lower"):
-        lowered = lower(rewritten.program, target)
+        lowered = lower(rewritten.program if quantized is None else quantized.integer, target)
     with package_folder(output) as folder, tempfile.TemporaryDirectory(prefix="lwc-build-") as scratch:
-        parts = Parts(model, target, request.threads, lowered, rewritten, toolchain, Path(scratch))
+        parts = Parts(model, target, request.threads, lowered, rewritten, toolchain, Path(scratch), quantized)
         with clock.stage("build"):
             parts.write_header()
             kernels = build_kernels(lowered.kernels, target)
@@ -136,20 +167,41 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
     return CompileResult(output, manifest, clock.seconds, evaluation)
 
 
+def _pipeline(request: CompileRequest) -> Pipeline:
+    """The passes that run before anything is quantized."""
+    pipeline = request.passes.pipeline()
+    if request.precision == "fp32":
+        return pipeline
+    return Pipeline(tuple(item for item in pipeline.passes if item.name != FLOAT_ONLY))
+
+
+def _calibration(request: CompileRequest, model: LoadedModel, reporter: Reporter) -> CalibrationData | None:
+    if request.calibrate is None:
+        return None
+    return read_calibration(request.calibrate, model, request.model.seed, reporter.warn)
+
+
 def _warn_of_nothing(pruned: Pruned, reporter: Reporter) -> None:
     if pruned.pruning.before == pruned.pruning.after:
         reporter.warn("nothing was pruned; `lwc explain` with --pass zero-channels says why")
 
 
 def _evaluate(
-    model: LoadedModel, rewritten: Rewritten, images: Sequence[LabelledImage], clock: _Clock
+    model: LoadedModel,
+    rewritten: Rewritten,
+    quantized: Quantized | None,
+    images: Sequence[LabelledImage],
+    clock: _Clock,
 ) -> Evaluation:
-    modules = [model.module]
+    modules = {"original": model.module}
     if rewritten.pruned is not None:
-        modules.append(rewritten.pruned.reference.module)
+        modules["pruned"] = rewritten.pruned.reference.module
+    if quantized is not None:
+        modules["quantized"] = quantized.integer.module
     with clock.stage("evaluate"):
-        original, *pruned = evaluate(modules, model, images, clock.reporter.note)
-    return Evaluation(original, next(iter(pruned), None))
+        results = evaluate(list(modules.values()), model, images, clock.reporter.note)
+    found = dict(zip(modules, results, strict=True))
+    return Evaluation(found["original"], found.get("pruned"), found.get("quantized"))
 
 
 def _check_dump_dir(request: CompileRequest) -> None:
@@ -161,6 +213,7 @@ def _check_dump_dir(request: CompileRequest) -> None:
         raise UsageError(f"{request.passes.dump_dir}: lies in the package; choose another --dump-dir")
 
 
-def _default_output(model: LoadedModel, target: str) -> Path:
+def _default_output(model: LoadedModel, target: str, precision: str) -> Path:
+    kind = "" if precision == "fp32" else f"-{precision}"
     plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in target)
-    return Path(f"{model.name}-{plain[:100]}")
+    return Path(f"{model.name}{kind}-{plain[:100]}")

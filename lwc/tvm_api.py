@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tvm
 from tvm import relax, s_tir, te, tirx, topi
+from tvm.ir import register_op_attr
 from tvm.ir.expr import GenericConst as TensorConstant
 from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
@@ -24,6 +25,7 @@ __all__ = [
     "from_exported_program",
     "importer_operators",
     "register_intrin_lowering",
+    "register_op_attr",
     "relax",
     "s_tir",
     "te",

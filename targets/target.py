@@ -50,3 +50,15 @@ class Target:
     def float_lanes(self) -> int:
         """How many float32 values one vector register holds."""
         return self.vector_bits // 32
+
+    @property
+    def dot_product(self) -> str:
+        """How four products of 8-bit integers are added to a 32-bit one: `vnni`, `madd`, `sdot` or `smull`."""
+        if self.architecture == "x86_64":
+            return "vnni" if self.int8_dot else "madd"
+        return "sdot" if self.int8_dot else "smull"
+
+    @property
+    def quantized_dtype(self) -> str:
+        """The type of quantized activations: VNNI multiplies unsigned numbers by signed ones, NEON signed ones."""
+        return "uint8" if self.architecture == "x86_64" else "int8"

@@ -40,9 +40,21 @@ def _groups(manifest: Manifest) -> PassEntry:
     return next(entry for entry in manifest.passes if entry.name == "zero-channels")
 
 
+def quantization_facts(manifest: Manifest) -> Iterator[Fact]:
+    """The line on INT8; none for a package in float32."""
+    found = manifest.quantization
+    if found is None:
+        return
+    layers = f"{found.integer_layers} layers on integers"
+    if found.float_layers:
+        layers += f", {found.float_layers} in float32"
+    noise = ", ".join("exact" if value is None else f"{value:.1f} dB" for value in found.signal_to_noise_db)
+    yield "int8", f"{layers}; calibrated on {found.calibration}; signal to noise {noise}"
+
+
 def evaluation_facts(evaluation: Evaluation) -> Iterator[Fact]:
     """The lines on the accuracy: the likeliest class, and the five likeliest where there are as many."""
-    kinds = {"original": evaluation.original, "pruned": evaluation.pruned}
+    kinds = _kinds(evaluation)
     for title, field in (("top-1", "top1"), ("top-5", "top5")):
         shown = [
             f"{kind} {_share(right, accuracy.images)}"
@@ -55,10 +67,18 @@ def evaluation_facts(evaluation: Evaluation) -> Iterator[Fact]:
 
 def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
     """The same as a JSON object; intervals are 95 % and Wilson's."""
-    kinds = {"original": evaluation.original, "pruned": evaluation.pruned}
+    kinds = _kinds(evaluation)
     return {
         "images": evaluation.original.images,
         **{kind: None if accuracy is None else _document(accuracy) for kind, accuracy in kinds.items()},
+    }
+
+
+def _kinds(evaluation: Evaluation) -> dict[str, Accuracy | None]:
+    return {
+        "original": evaluation.original,
+        "pruned": evaluation.pruned,
+        "quantized": evaluation.quantized,
     }
 
 

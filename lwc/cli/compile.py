@@ -21,6 +21,7 @@ Examples:
   lwc compile ./my-finetuned-model --target cortex-a76 --weights pretrained
   lwc compile my_package.models:make_net --passes default,-fuse-activation
   lwc compile mobilenet_v1 --prune 0.3 --evaluate labelled-images
+  lwc compile mobilenet_v1 --precision int8 --calibrate my-images
   lwc compile mobilenet_v1 --pass my_pass.py:MyPass,after=fold-batch-norm
 """
 
@@ -42,6 +43,18 @@ Examples:
     metavar="DIR",
     help="Folder of images with labels.csv (columns file, label): report how often the model is right.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="int8: 8-bit integers, by ranges measured on --calibrate.",
+)
+@click.option(
+    "--calibrate",
+    metavar="DATA",
+    help="Folder of about 100 images, .npy or .npz of inputs, or `synthetic`: what int8 ranges are measured on.",
+)
 @threads_option
 @json_option
 def command(
@@ -51,6 +64,8 @@ def command(
     passes: dict[str, Any],
     verify_passes: bool,
     evaluate: Path | None,
+    precision: str,
+    calibrate: str | None,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -77,6 +92,6 @@ def command(
     options = PassOptions(**passes, verify=verify_passes)
     # As may a factory.
     with redirect_stdout(sys.stderr):
-        asked = CompileRequest(request, target, output, options, threads, evaluate)
+        asked = CompileRequest(request, target, output, options, threads, evaluate, precision, calibrate)
         result = compile_package(asked, reporter)
     emit_summary(result, time.perf_counter() - start, as_json)

@@ -3,7 +3,13 @@
 import shlex
 from collections.abc import Iterator
 
-from lwc.cli.accuracy import evaluation_document, evaluation_facts, pruning_document, pruning_facts
+from lwc.cli.accuracy import (
+    evaluation_document,
+    evaluation_facts,
+    pruning_document,
+    pruning_facts,
+    quantization_facts,
+)
 from lwc.cli.output import emit, emit_json, printable
 from lwc.cli.units import short_bytes, short_count, short_float, short_seconds, short_shape
 from lwc.driver import CompileResult
@@ -35,6 +41,7 @@ def _facts(result: CompileResult, seconds: float) -> Iterator[tuple[str, str]]:
     yield "parameters", short_count(manifest.parameters)
     yield "MACs", short_count(manifest.macs)
     yield from pruning_facts(manifest)
+    yield from quantization_facts(manifest)
     if result.evaluation is not None:
         yield from evaluation_facts(result.evaluation)
     yield "package size", short_bytes(_package_bytes(manifest))
@@ -87,6 +94,9 @@ def _document(result: CompileResult, seconds: float) -> dict[str, object]:
         "parameters": manifest.parameters,
         "macs": manifest.macs,
         "pruning": pruning_document(manifest),
+        "quantization": None
+        if manifest.quantization is None
+        else manifest.quantization.model_dump(mode="json"),
         "evaluation": None if result.evaluation is None else evaluation_document(result.evaluation),
         "package_bytes": _package_bytes(manifest),
         "library_bytes": manifest.files[manifest.library].bytes,

@@ -9,6 +9,13 @@ from torch import fx
 
 from lwc.lower.convert_attention import convert_attention
 from lwc.lower.convert_norm import convert_layer_norm
+from lwc.lower.convert_quantized import (
+    convert_dequantize,
+    convert_quantize,
+    convert_quantized_conv2d,
+    convert_quantized_linear,
+    convert_quantized_mean,
+)
 from lwc.lower.convert_separable import convert_separable
 from lwc.lower.emitter import Array, Emitter, reshape, shape
 from lwc.lower.kernel import KernelTable
@@ -39,6 +46,11 @@ def converters(
         "conv2d.default": _if_own("conv2d.default", bound(_conv2d)),
         "linear.default": _if_own("linear.default", bound(_linear)),
         "separable_conv2d.default": bound(convert_separable),
+        "quantize.default": convert_quantize,
+        "dequantize.default": bound(convert_dequantize),
+        "qconv2d.default": bound(convert_quantized_conv2d),
+        "qlinear.default": bound(convert_quantized_linear),
+        "qmean.default": bound(convert_quantized_mean),
         "attention.default": bound(convert_attention),
         "layer_norm.default": bound(convert_layer_norm),
         "matmul.default": bound(_matmul),

@@ -36,12 +36,19 @@ class Emitter:
         return self.kernels.target
 
     def array(self, node: fx.Node) -> Array:
-        """The constant behind `node`. Raises UnsupportedError where there is none."""
+        """The constant behind `node` in float32. Raises UnsupportedError where there is none."""
+        return self._constant(node).to(torch.float32).numpy()
+
+    def integers(self, node: fx.Node) -> NDArray[Any]:
+        """The constant behind `node` in its own type. Raises UnsupportedError where there is none."""
+        return self._constant(node).numpy()
+
+    def _constant(self, node: fx.Node) -> torch.Tensor:
         if node.name not in self.constants:
             raise UnsupportedError(
                 f"{node.name}: a weight that is computed at run time; make it a parameter or a buffer"
             )
-        return self.constants[node.name].to(torch.float32).numpy()
+        return self.constants[node.name]
 
     def bias(self, node: fx.Node | None, outputs: int) -> Array:
         """The bias behind `node`, zeros where there is none."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from lwc.lower.accumulate import accumulate_in_dot_products
 from lwc.lower.prefetch import insert_prefetches
 from lwc.targets.kernels import (
     attention,
@@ -13,6 +14,9 @@ from lwc.targets.kernels import (
     matmul,
     norm,
     plain,
+    quantized_conv2d,
+    quantized_depthwise,
+    quantized_gemm,
     separable,
     winograd,
     winograd_schedule,
@@ -32,6 +36,9 @@ _TEMPLATES: dict[type, Any] = {
     norm.Norm: norm,
     attention.Attention: attention_schedule,
     winograd.Winograd: winograd_schedule,
+    quantized_gemm.QuantizedGemm: quantized_gemm,
+    quantized_conv2d.QuantizedConv2d: quantized_conv2d,
+    quantized_depthwise.QuantizedDepthwise: quantized_depthwise,
 }
 
 
@@ -61,4 +68,4 @@ class KernelTable:
             _TEMPLATES[type(kernel)].schedule(sch, kernel)
         else:
             plain.schedule(sch, self.target)
-        return insert_prefetches(sch.mod["main"])
+        return accumulate_in_dot_products(insert_prefetches(sch.mod["main"]))

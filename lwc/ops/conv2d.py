@@ -69,12 +69,25 @@ def _conv2d_shape(
     kernel: str = "auto",
 ) -> torch.Tensor:
     batch, height, width = (x.shape[a] for a in ((0, 2, 3) if input_layout == "NCHW" else (0, 1, 2)))
-    top, bottom, left, right = padding
-    rows = (height + top + bottom - dilation[0] * (weight.shape[2] - 1) - 1) // stride[0] + 1
-    columns = (width + left + right - dilation[1] * (weight.shape[3] - 1) - 1) // stride[1] + 1
+    rows, columns = output_size(height, width, weight.shape[2:], stride, padding, dilation)
     outputs = weight.shape[0]
     shape = (batch, outputs, rows, columns) if output_layout == "NCHW" else (batch, rows, columns, outputs)
     return x.new_empty(shape)
+
+
+def output_size(
+    height: int,
+    width: int,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[int, int]:
+    """Rows and columns of what a convolution makes of an image of (height, width) pixels."""
+    top, bottom, left, right = padding
+    rows = (height + top + bottom - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
+    columns = (width + left + right - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
+    return rows, columns
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def assemble(parts: Parts, verification: Verification, folder: Path) -> Manifest
 def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifest:
     model, counts = parts.model, count(parts.model.module, parts.model.inputs)
     pruning = None if parts.rewritten.pruned is None else parts.rewritten.pruned.pruning
+    integer_passes = () if parts.quantized is None else parts.quantized.records
     return Manifest(
         name=model.name,
         source=model.source,
@@ -54,9 +55,10 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
         labels=model.labels,
         target=parts.target,
         tools=_tools(parts.toolchain),
-        passes=tuple(map(_pass_entry, parts.rewritten.records)),
+        passes=tuple(map(_pass_entry, (*parts.rewritten.records, *integer_passes))),
         calls=tuple(_call_entry(call, parts.lowered) for call in parts.lowered.calls),
         pruning=pruning,
+        quantization=None if parts.quantized is None else parts.quantized.quantization,
         macs=counts.macs - (pruning.removed_macs if pruning else 0),
         parameters=counts.parameters - (pruning.removed_parameters if pruning else 0),
         weights_bytes=len(parts.lowered.weights),
@@ -80,6 +82,6 @@ def _call_entry(call: KernelCall, lowered: LoweredProgram) -> CallEntry:
 
 
 def _tools(toolchain: Toolchain) -> dict[str, str]:
-    packages = ("lwc", "torch", "apache-tvm", "apache-tvm-ffi", "transformers", "numpy")
+    packages = ("lwc", "torch", "torchao", "apache-tvm", "apache-tvm-ffi", "transformers", "numpy")
     tools = {package: version(package) for package in packages}
     return {"python": platform.python_version(), **tools, toolchain.name: toolchain.version}

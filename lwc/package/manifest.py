@@ -16,6 +16,7 @@ from lwc.files import MAX_JSON_BYTES, parse_json_object, read_regular
 from lwc.models.preprocess import Preprocessing
 from lwc.package.frozen import Count, Frozen
 from lwc.package.pruning import Pruning
+from lwc.package.quantization import Quantization
 from lwc.targets.target import Target
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -95,8 +96,8 @@ class Verification(Frozen):
 class Manifest(Frozen):
     """All that is known of a package.
 
-    `macs` and `parameters` are of the model at its batch size, less what `pruning` removed; where it is not None, the
-    expected output is the pruned model's. `weights_bytes` is the size of the constants in the library: parameters as
+    `macs` and `parameters` are of the model at its batch size, less what `pruning` removed; where it or
+    `quantization` is not None, the expected output is the pruned or quantized model's. `weights_bytes` is the size of the constants in the library: parameters as
     the kernels want them, and tables computed from them; `memory_bytes` is what one context allocates, and
     `thread_bytes` what it allocates for each thread besides; `threads` 0 leaves the choice to the device.
     """
@@ -114,6 +115,7 @@ class Manifest(Frozen):
     passes: tuple[PassEntry, ...]
     calls: tuple[CallEntry, ...]
     pruning: Pruning | None
+    quantization: Quantization | None = None
     macs: Count
     parameters: Count
     weights_bytes: Count

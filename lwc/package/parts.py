@@ -16,6 +16,7 @@ from lwc.package import emit
 from lwc.package.manifest import TensorInfo
 from lwc.package.reference import Reference, Sample, run_reference, sample_count, variations
 from lwc.package.toolchain import Toolchain
+from lwc.quantizing import Quantized
 from lwc.rewriting import Rewritten
 from lwc.targets.target import Target
 
@@ -31,10 +32,13 @@ class Parts:
     rewritten: Rewritten
     toolchain: Toolchain
     scratch: Path
+    quantized: Quantized | None = None
 
     @cached_property
     def reference(self) -> Reference:
-        """What PyTorch gives for the samples: the model, or what pruning made of it."""
+        """What PyTorch gives for the samples: the model, or what pruning or quantizing made of it."""
+        if self.quantized is not None:
+            return self.quantized.reference(self.samples)
         pruned = self.rewritten.pruned
         return run_reference(self.model.module if pruned is None else pruned.reference.module, self.samples)
 
@@ -76,6 +80,8 @@ class Parts:
         if self.rewritten.pruned is not None:
             fraction = self.rewritten.pruned.pruning.fraction
             lines.append(f"Pruned by magnitude, {fraction:g} of the channels at most, without training anew.")
+        if self.quantized is not None:
+            lines.append(f"INT8, calibrated on: {self.quantized.quantization.calibration}.")
         if self.model.preprocessing is not None:
             lines.append(f"{self.interface.inputs[0].name}: {_describe_values(self.model.preprocessing)}.")
         return lines

@@ -22,10 +22,14 @@ _MAX_SAMPLES = 8
 
 @dataclass(frozen=True)
 class Reference:
-    """A model's outputs for some samples, the samples along the first axis, in float64 and in float32."""
+    """A model's outputs for some samples, the samples along the first axis, in float64 and in float32.
+
+    `slack`: of a quantized model, what each output's error may be beyond the rule; None of one in float32.
+    """
 
     float64: tuple[NDArray[np.float64], ...]
     float32: tuple[NDArray[np.float32], ...]
+    slack: tuple[float, ...] | None = None
 
 
 def run_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Reference:

@@ -27,7 +27,8 @@ def verify_parts(parts: Parts, seed: int, warn: Callable[[str], None]) -> Verifi
     names = [info.name for info in parts.interface.outputs]
     actual = [None] * len(names) if runner is None else _run(parts, runner)
     reference = parts.reference
-    checks = tuple(map(check_output, names, actual, reference.float64, reference.float32))
+    slack = [None] * len(names) if reference.slack is None else reference.slack
+    checks = tuple(map(check_output, names, actual, reference.float64, reference.float32, slack))
     require_agreement(checks, parts.model.name)
     how = "not run" if runner is None else runner.how
     return Verification(how=how, seed=seed, samples=len(parts.samples), outputs=checks)

@@ -38,6 +38,8 @@ PASSES = {
     "sink-transposes": "lwc.passes.sink_transposes:SinkTransposes",
     "merge-transposes": "lwc.passes.merge_transposes:MergeTransposes",
     "select-depthwise-kernel": "lwc.passes.select_depthwise_kernel:SelectDepthwiseKernel",
+    "hoist-quantize": "lwc.passes.hoist_quantize:HoistQuantize",
+    "lower-int8": "lwc.passes.lower_int8:LowerInt8",
 }
 
 # The order in which they run by default.
@@ -90,6 +92,14 @@ DEFAULT = (
     "fuse-activation",
     # Last: what it writes says how to compute, and no pattern above has to know it.
     "select-depthwise-kernel",
+)
+
+# The order in which they run on a quantized program.
+INTEGER = (
+    "hoist-quantize",
+    # Of a tensor that several layers read.
+    "merge-common-subexpressions",
+    "lower-int8",
 )
 
 # Installed packages offer passes in this group of entry points: `name = "module:Class"`.

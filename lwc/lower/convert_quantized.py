@@ -1,0 +1,182 @@
+"""Integer operators as calls of the integer templates, weights packed and zero points folded on the way."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import fx
+
+from lwc.lower.emitter import Emitter, first_columns, reshape, shape
+from lwc.ops import DequantizeView, QuantizedConvView, QuantizedLinearView, QuantizedMeanView, QuantizeView
+from lwc.targets.kernels import quantized_conv2d, quantized_depthwise, quantized_gemm
+from lwc.targets.kernels.conv2d import Window
+from lwc.targets.kernels.requantize import Requantize, quantize
+from lwc.targets.kernels.tiling import round_up
+from lwc.tvm_api import relax, te, tirx
+
+_WORD = quantized_gemm.WORD
+
+
+def convert_quantized_conv2d(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    """`lwc::qconv2d`: depthwise, pointwise or direct."""
+    view, builder = QuantizedConvView.of(node), importer.block_builder
+    x, residual = importer.env[view.x], _residual(view, importer)
+    weight = emitter.integers(view.weight)
+    window = Window(weight.shape[2:], view.stride, view.padding, view.dilation)
+    how = _requantize(view, x)
+    bias = _bias(emitter, view, weight)
+    if view.groups > 1:
+        alone = quantized_depthwise.plan(
+            shape(x), window, str(x.ty.dtype), view.input_zero_point, how, emitter.target
+        )
+        operands = (x, quantized_depthwise.pack(weight), bias, emitter.array(view.multiplier), residual)
+        return emitter.call(builder, alone, quantized_depthwise.compute, *operands)
+    if window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0):
+        return _gemm(emitter, builder, view, x, weight[:, :, 0, 0], bias, residual)
+    kernel = quantized_conv2d.plan(
+        shape(x), len(weight), window, str(x.ty.dtype), view.input_zero_point, how, emitter.target
+    )
+    packed = quantized_conv2d.pack(kernel, weight)
+    return _call(emitter, builder, kernel, quantized_conv2d.compute, (x, packed), bias, view, residual)
+
+
+def convert_quantized_linear(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    """`lwc::qlinear`: a matrix product over the flattened leading axes."""
+    view = QuantizedLinearView.of(node)
+    x, residual = importer.env[view.x], _residual(view, importer)
+    weight = emitter.integers(view.weight)
+    bias = _bias(emitter, view, weight)
+    return _gemm(emitter, importer.block_builder, view, x, weight, bias, residual)
+
+
+def convert_quantized_mean(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    """`lwc::qmean`: a sum over some axes."""
+    view, builder = QuantizedMeanView.of(node), importer.block_builder
+    x = importer.env[view.x]
+    extents = shape(x)
+    multiplier = float(emitter.array(view.multiplier)[0])
+    how = Requantize(str(x.ty.dtype), view.zero_point, view.minimum, view.maximum)
+    count = math.prod(extents[axis] for axis in view.axes)
+    kept = [extent for axis, extent in enumerate(extents) if axis not in view.axes]
+
+    def sums(x: Any) -> Any:
+        reduced = [te.reduce_axis((0, extents[axis]), name=f"r{axis}") for axis in view.axes]
+
+        def term(*at: Any) -> Any:
+            outer, inner = iter(at), iter(reduced)
+            place = [next(inner) if axis in view.axes else next(outer) for axis in range(len(extents))]
+            return te.sum(x(*place).astype("int32"), axis=reduced)
+
+        total = te.compute(kept, term, name="total")
+        offset = tirx.const(count * view.input_zero_point, "int32")
+        return te.compute(
+            kept,
+            lambda *at: how(total(*at) - offset, tirx.const(multiplier, "float32")),
+            name="mean",
+        )
+
+    y = builder.emit_te(sums, x, primfunc_name_hint="quantized_mean")
+    return reshape(builder, y, tuple(int(extent) for extent in node.meta["val"].shape))
+
+
+def convert_quantize(node: fx.Node, importer: Any) -> Any:
+    """`lwc::quantize`, element by element."""
+    view = QuantizeView.of(node)
+    limits = np.iinfo(view.dtype)
+    how = Requantize(
+        view.dtype,
+        view.zero_point,
+        float(limits.min - view.zero_point),
+        float(limits.max - view.zero_point),
+    )
+    return importer.block_builder.emit_te(
+        lambda x: te.compute(x.shape, lambda *at: quantize(x(*at), view.inverse_scale, how), name="quantize"),
+        importer.env[view.x],
+        primfunc_name_hint="quantize",
+    )
+
+
+def convert_dequantize(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    """`lwc::dequantize`, element by element."""
+    view = DequantizeView.of(node)
+    scale = tirx.const(float(emitter.array(view.scale)), "float32")
+    zero_point = tirx.const(view.zero_point, "int32")
+
+    def real(x: Any) -> Any:
+        return te.compute(
+            x.shape,
+            lambda *at: (x(*at).astype("int32") - zero_point).astype("float32") * scale,
+            name="dequantize",
+        )
+
+    return importer.block_builder.emit_te(real, importer.env[view.x], primfunc_name_hint="dequantize")
+
+
+def _gemm(
+    emitter: Emitter,
+    builder: Any,
+    view: QuantizedConvView | QuantizedLinearView,
+    x: Any,
+    weight: NDArray[np.int8],
+    bias: NDArray[np.int32],
+    residual: Any,
+) -> Any:
+    leading, (columns, inner) = shape(x)[:-1], weight.shape
+    rows = math.prod(leading)
+    x = reshape(builder, x, (rows, inner))
+    if inner % _WORD:
+        # The weights of what is added are zero.
+        x = builder.emit(relax.op.nn.pad(x, [0, 0, 0, round_up(inner, _WORD) - inner]))
+    kernel = quantized_gemm.plan(rows, round_up(inner, _WORD), columns, _requantize(view, x), emitter.target)
+    if residual is not None:
+        residual = reshape(builder, residual, (rows, columns))
+    operands = (x, quantized_gemm.pack(kernel, weight))
+    y = _call(emitter, builder, kernel, quantized_gemm.compute, operands, bias, view, residual)
+    return reshape(builder, y, (*leading, columns))
+
+
+def _call(
+    emitter: Emitter,
+    builder: Any,
+    kernel: Any,
+    compute: Any,
+    operands: tuple[Any, ...],
+    bias: NDArray[np.int32],
+    view: QuantizedConvView | QuantizedLinearView,
+    residual: Any,
+) -> Any:
+    """A call of a kernel whose result may have more columns, to fill vectors, which are then cut off."""
+    columns = len(bias)
+    more = kernel.stored_columns - columns
+    multiplier = np.pad(emitter.array(view.multiplier), (0, more))
+    if residual is not None and more:
+        widths = [0] * (2 * len(shape(residual)) - 1) + [more]
+        residual = builder.emit(relax.op.nn.pad(residual, widths))
+    y = emitter.call(builder, kernel, compute, *operands, np.pad(bias, (0, more)), multiplier, residual)
+    return first_columns(builder, y, columns)
+
+
+def _requantize(view: QuantizedConvView | QuantizedLinearView, x: Any) -> Requantize:
+    return Requantize(
+        str(x.ty.dtype),
+        view.zero_point,
+        view.minimum,
+        view.maximum,
+        view.activation,
+        view.inverse_scale,
+        view.residual_multiplier,
+        view.residual_zero_point,
+    )
+
+
+def _bias(
+    emitter: Emitter, view: QuantizedConvView | QuantizedLinearView, weight: NDArray[np.int8]
+) -> NDArray[np.int32]:
+    """The bias with the zero point of x folded in: sum (x - z) w + b = sum x w + (b - z sum w), modulo 2^32."""
+    sums = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
+    return (emitter.integers(view.bias).astype(np.int64) - view.input_zero_point * sums).astype(np.int32)
+
+
+def _residual(view: QuantizedConvView | QuantizedLinearView, importer: Any) -> Any:
+    return None if view.residual is None else importer.env[view.residual]

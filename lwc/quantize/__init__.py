@@ -1,0 +1,1 @@
+"""INT8 policy: what is quantised, and how it is calibrated."""

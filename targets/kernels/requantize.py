@@ -1,0 +1,95 @@
+"""The epilogue of integer kernels: an accumulator becomes an 8-bit number, or a float32.
+
+    v = acc m + r                        one fused multiply-add in float32; m is the channel's, r the residual's part
+    y = round(clamp(activation(v) i, minimum, maximum)) + zero point
+
+`lwc/ops/requantize.py` has the same in PyTorch. It gives the same bits on every machine, for activations without
+exponentials: every step is one rounded operation of IEEE 754 that no compiler may join with its neighbour.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from lwc.targets.kernels.epilogue import ACTIVATIONS
+from lwc.tvm_api import register_intrin_lowering, register_op_attr, tirx
+
+Expression = Any
+
+_FMA = "tirx.lwc_fma"
+_PURE = 1
+_BEFORE_TVM_OWN = 100
+
+
+@dataclass(frozen=True)
+class Requantize:
+    """What follows an int32 accumulator; `dtype` is the result's, and `zero_point` None for float32."""
+
+    dtype: str
+    zero_point: int | None
+    minimum: float | None
+    maximum: float | None
+    activation: str = "identity"
+    inverse_scale: float = 1.0
+    residual_multiplier: float = 1.0
+    residual_zero_point: int = 0
+
+    def __call__(
+        self, accumulator: Expression, multiplier: Expression, residual: Expression | None = None
+    ) -> Expression:
+        """The expression of y for those of the accumulator (int32), m (float32) and the residual."""
+        value = fused_multiply_add(accumulator.astype("float32"), multiplier, self._addend(residual))
+        return self.store(self._activate(value))
+
+    def store(self, value: Expression) -> Expression:
+        """The result for `value`, in units of its scale."""
+        if self.minimum is not None:
+            value = tirx.max(value, _float(self.minimum))
+        if self.maximum is not None:
+            value = tirx.min(value, _float(self.maximum))
+        if self.zero_point is None:
+            return value
+        rounded = tirx.nearbyint(value).astype("int32") + tirx.const(self.zero_point, "int32")
+        return rounded.astype(self.dtype)
+
+    def _addend(self, residual: Expression | None) -> Expression:
+        if residual is None:
+            return _float(0.0)
+        if str(residual.ty).startswith("float32"):
+            return residual
+        centred = residual.astype("int32") - tirx.const(self.residual_zero_point, "int32")
+        return centred.astype("float32") * _float(self.residual_multiplier)
+
+    def _activate(self, value: Expression) -> Expression:
+        if self.activation == "identity":
+            return value if self.inverse_scale == 1 else value * _float(self.inverse_scale)
+        if self.activation == "hardswish":
+            clamped = tirx.max(tirx.min(value + _float(3.0), _float(6.0)), _float(0.0))
+            return value * clamped * _float(self.inverse_scale / 6)
+        return ACTIVATIONS[self.activation](value) * _float(self.inverse_scale)
+
+
+def quantize(value: Expression, inverse_scale: float, how: Requantize) -> Expression:
+    """A float32 as an integer."""
+    return how.store(value * _float(inverse_scale))
+
+
+def fused_multiply_add(a: Expression, b: Expression, c: Expression) -> Expression:
+    """a b + c, rounded once, which LLVM joins with nothing else."""
+    _register()
+    return tirx.call_intrin("float32", _FMA, a, b, c)
+
+
+@cache
+def _register() -> None:
+    register_op_attr(_FMA, "TVectorizable", True)
+    register_op_attr(_FMA, "TCallEffectKind", _PURE)
+    register_intrin_lowering(_FMA, target="llvm", f=_lower, level=_BEFORE_TVM_OWN)
+
+
+def _lower(call: Any) -> Any:
+    return tirx.call_llvm_pure_intrin(str(call.ty), "llvm.fma", *call.args)
+
+
+def _float(value: float) -> Expression:
+    return tirx.const(value, "float32")
