@@ -52,8 +52,8 @@ def compile(
     `prune` is the part of the channels to remove, `evaluate` a folder of labelled images; the result's `evaluation`
     says how often the model is right on these, before and after.
 
-    `precision` "int8" computes on 8-bit integers, by ranges measured on `calibrate`: a folder of about 100 images, a .npy
-    or .npz file of inputs, or "synthetic".
+    `precision` "int8" computes on 8-bit integers, by ranges measured on `calibrate`: a folder of about 100 images, a
+    .npy or .npz file of inputs, or "synthetic".
 
     Raises the errors of `lwc.errors`; a warning of the command line is a Python warning here.
     """

@@ -1,9 +1,10 @@
 """INT8: ranges are measured on the rewritten program, and its layers become layers on integers.
 
-    float  --quantize-->  quantized (float32 with rounding)  --integer passes-->  integer  --lower-->  compiled
+    float  --quantize, correct biases-->  quantized  --integer passes-->  integer  --lower-->  compiled
 
-`float` is held against the model by the passes' own checks. What rounding does to `quantized` is its quality, not an
-error; `integer` may differ from `float` by no more than a little above that, and `compiled` is held against `integer`.
+`float` is held against the model by the passes' own checks. What rounding does to `quantized`, which is float32 too, is
+its quality, not an error; `integer` may differ from `float` by no more than a little above that, and `compiled` is held
+against `integer`.
 """
 
 import math
@@ -20,6 +21,7 @@ from lwc.package.quantization import Quantization
 from lwc.package.reference import Reference, Sample, run_reference
 from lwc.pipeline import PassRecord, Pipeline, run_pipeline
 from lwc.pipeline.registry import INTEGER, make_pass
+from lwc.quantize.correct_bias import correct_biases
 from lwc.quantize.data import CalibrationData
 from lwc.quantize.quantize import quantize
 from lwc.trace import Program
@@ -71,6 +73,7 @@ def to_integers(program: Program, data: CalibrationData, note: Callable[[str], N
     Raises VerificationError where the integers differ from the program more than rounding explains.
     """
     quantized = quantize(program, data.samples, note)
+    correct_biases(quantized, program, data.samples)
     integer, records = run_pipeline(Pipeline(tuple(map(make_pass, INTEGER))), quantized)
     sample = data.samples[0]
     floats, rounded, integers = (_outputs(item, sample) for item in (program, quantized, integer))

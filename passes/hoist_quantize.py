@@ -13,7 +13,6 @@ import torch
 from torch import fx
 
 from lwc.graph import RESHAPES, aten
-from lwc.ops import QuantizeView
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
@@ -22,7 +21,7 @@ _MOVES = (*RESHAPES, aten.permute.default, aten.slice.Tensor, aten.cat.default)
 
 
 @dataclass(frozen=True)
-class HoistQuantize(Pass[QuantizeView]):
+class HoistQuantize(Pass[fx.Node]):
     """Quantization moves before reshapes, transposes, slices and concatenations."""
 
     name: ClassVar[str] = "hoist-quantize"
@@ -31,9 +30,10 @@ class HoistQuantize(Pass[QuantizeView]):
 
     def match(self, program: Program, node: fx.Node) -> fx.Node | None:
         """A quantization of what was moved."""
-        if node.target is not _QUANTIZE or node.args[0].target not in _MOVES:  # type: ignore[union-attr]
+        if node.target is not _QUANTIZE:
             return None
-        return node
+        source: Any = node.args[0]
+        return node if source.target in _MOVES else None
 
     def refuse(self, program: Program, match: Any) -> str | None:
         """Nothing else reads what is moved."""

@@ -122,9 +122,13 @@ def _output(node: fx.Node) -> Output:
 
 def _integers(module: fx.GraphModule, node: fx.Node) -> Integers:
     view = DequantizeView.of(node)
-    scale = constant(module, view.scale)
-    assert scale is not None
-    return Integers(view.x, float(scale), view.zero_point)
+    return Integers(view.x, float(_tensor(module, view.scale)), view.zero_point)
+
+
+def _tensor(module: fx.GraphModule, node: Any) -> torch.Tensor:
+    value = constant(module, node)
+    assert value is not None
+    return value
 
 
 def _conv2d(module: fx.GraphModule, node: fx.Node, output: Output) -> fx.Node:
@@ -185,9 +189,8 @@ def _weights(
     module: fx.GraphModule, name: str, view: ConvView | LinearView, input_scale: float, divisor: float
 ) -> tuple[fx.Node, fx.Node, fx.Node]:
     """The weight (int8), the bias (int32) and the multiplier (float32), one for each output channel."""
-    weight, scale = (constant(module, operand) for operand in view.weight.args)
-    bias = torch.zeros(len(weight)) if view.bias is None else constant(module, view.bias)
-    assert weight is not None and scale is not None and bias is not None
+    weight, scale = (_tensor(module, operand) for operand in view.weight.args)
+    bias = torch.zeros(len(weight)) if view.bias is None else _tensor(module, view.bias)
     fine = scale.double()
     # A channel of small weights: its bias would not fit, so its weights get a coarser scale.
     coarse = torch.maximum(fine, bias.double().abs() / (input_scale * _LARGEST_BIAS))
@@ -214,7 +217,7 @@ def _epilogue(module: fx.GraphModule, view: ConvView | LinearView, output: Outpu
     return Epilogue(
         divisor,
         residual,
-        residual_multiplier(scale / divisor),
+        1.0 if residual is None else residual_multiplier(scale / divisor),
         zero_point,
         view.activation,
         single(after),

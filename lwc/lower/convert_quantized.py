@@ -175,7 +175,8 @@ def _bias(
 ) -> NDArray[np.int32]:
     """The bias with the zero point of x folded in: sum (x - z) w + b = sum x w + (b - z sum w), modulo 2^32."""
     sums = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
-    return (emitter.integers(view.bias).astype(np.int64) - view.input_zero_point * sums).astype(np.int32)
+    bias: NDArray[np.int64] = emitter.integers(view.bias).astype(np.int64) - view.input_zero_point * sums
+    return bias.astype(np.int32)
 
 
 def _residual(view: QuantizedConvView | QuantizedLinearView, importer: Any) -> Any:

@@ -96,10 +96,11 @@ class Verification(Frozen):
 class Manifest(Frozen):
     """All that is known of a package.
 
-    `macs` and `parameters` are of the model at its batch size, less what `pruning` removed; where it or
-    `quantization` is not None, the expected output is the pruned or quantized model's. `weights_bytes` is the size of the constants in the library: parameters as
-    the kernels want them, and tables computed from them; `memory_bytes` is what one context allocates, and
-    `thread_bytes` what it allocates for each thread besides; `threads` 0 leaves the choice to the device.
+    `macs` and `parameters` are of the model at its batch size, less what `pruning` removed; where it or `quantization`
+    is not None, the expected output is the pruned or quantized model's. `weights_bytes` is the size of the constants
+    in the library: parameters as the kernels want them, and tables computed from them; `memory_bytes` is what one
+    context allocates, and `thread_bytes` what it allocates for each thread besides; `threads` 0 leaves the choice to
+    the device.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -115,7 +116,7 @@ class Manifest(Frozen):
     passes: tuple[PassEntry, ...]
     calls: tuple[CallEntry, ...]
     pruning: Pruning | None
-    quantization: Quantization | None = None
+    quantization: Quantization | None
     macs: Count
     parameters: Count
     weights_bytes: Count

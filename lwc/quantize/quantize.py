@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import fx
@@ -63,7 +64,8 @@ def raise_quantization(module: fx.GraphModule, dtype: str) -> None:
     graph = module.graph
     offset = torch.iinfo(DTYPES[dtype]).min
     for node in calls(graph, quantized.quantize_per_tensor.default, quantized.dequantize_per_tensor.default):
-        x, scale, zero_point, lowest = node.args[:4]
+        operands: Any = node.args
+        x, scale, zero_point, lowest = operands[:4]
         # Of the lowest number: the same real numbers for either type.
         zero_point = zero_point - lowest + offset
         with graph.inserting_before(node):
@@ -78,7 +80,8 @@ def raise_quantization(module: fx.GraphModule, dtype: str) -> None:
         graph.erase_node(node)
     for node in calls(graph, quantized.dequantize_per_channel.default):
         weight, scales = (constant(module, argument) for argument in node.args[:2])
-        assert weight is not None and scales is not None
+        assert weight is not None
+        assert scales is not None
         with graph.inserting_before(node):
             operands = (
                 add_constant(module, f"{node.name}_integers", weight),

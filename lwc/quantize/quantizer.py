@@ -31,7 +31,7 @@ _WEIGHT = QuantizationSpec(
 )
 
 
-class LwcQuantizer(Quantizer):
+class LwcQuantizer(Quantizer):  # type: ignore[misc]
     """Inputs of convolutions, linear layers and means in uint8, per tensor; weights in int8, per output channel.
 
     A result is quantized where a layer reads it that is. A residual stays float32 where nothing else needs it in

@@ -45,6 +45,7 @@ def package(tmp_path: Path) -> Path:
         passes=(),
         calls=(),
         pruning=None,
+        quantization=None,
         macs=12,
         parameters=15,
         weights_bytes=64,

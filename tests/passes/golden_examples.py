@@ -53,6 +53,27 @@ def pruned(own: nn.Conv2d, after: nn.Conv2d, x: torch.Tensor) -> Any:
     return after(functional.conv2d(x, weight).relu())
 
 
+class Rounded(nn.Module):
+    """A pointwise convolution in NHWC, 2 to 3 channels, of rounded weights on a rounded image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = torch.tensor([[1, -2], [3, 127], [-127, 0]], dtype=torch.int8)
+        self.register_buffer("integers", weight.reshape(3, 2, 1, 1))
+        self.register_buffer("scales", torch.tensor([0.5, 0.25, 0.125]))
+        self.register_buffer("bias", torch.tensor([1.0, -1.0, 0.5]))
+        self.register_buffer("scale", torch.tensor(0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x (1, 5, 5, 2), float32 in and out."""
+        lwc = torch.ops.lwc
+        weight = lwc.dequantize_weight(self.integers, self.scales)
+        image = lwc.dequantize(lwc.quantize(x, 2.0, 128, "uint8"), self.scale, 128)
+        bounds = ("identity", 0.0, 6.0, "NHWC", "NHWC")
+        y = lwc.conv2d(image, weight, self.bias, None, [1, 1], [0] * 4, [1, 1], 1, *bounds)
+        return torch.as_tensor(lwc.dequantize(lwc.quantize(y, 4.0, 0, "uint8"), self.scale, 0))
+
+
 EXAMPLES: dict[str, Example] = {
     "remove-identities": Example(
         lambda drop, x: drop(x.reshape(IMAGE)).to(torch.float32) + 1, (nn.Dropout(),)
@@ -137,4 +158,11 @@ EXAMPLES: dict[str, Example] = {
     "merge-transposes": Example(
         lambda x: x.transpose(1, 2).reshape(3, 8).t(), shapes=(TOKENS,), first=("remove-identities",)
     ),
+    "hoist-quantize": Example(
+        lambda x: torch.ops.lwc.quantize(
+            torch.cat([x.permute(0, 2, 1), x.exp().permute(0, 2, 1)]), 2.0, 8, "uint8"
+        ),
+        shapes=(TOKENS,),
+    ),
+    "lower-int8": Example(lambda own, x: own(x), (Rounded(),), ((1, 5, 5, 2),)),
 }
