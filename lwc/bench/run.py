@@ -10,22 +10,28 @@ import torch
 
 from lwc.bench.contest import hold
 from lwc.bench.engines import ENGINES
-from lwc.bench.results import Result, summarize
+from lwc.bench.results import MAX_ERROR, Result, summarize
 from lwc.bench.task import Task
 from lwc.driver import CompileRequest, Reporter, compile_package
 from lwc.files import one_line
 from lwc.models.request import LoadedModel, ModelRequest
 from lwc.package.reference import run_reference
+from lwc.quantize.data import read_calibration
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """The engines by name, the threads of each, and how many rounds of how many runs each gets."""
+    """The engines by name, the threads of each, and how many rounds of how many runs each gets.
+
+    `calibrate`: what `read_calibration` takes, for INT8.
+    """
 
     engines: tuple[str, ...]
     threads: int
     rounds: int
     repeat: int
+    precision: str = "fp32"
+    calibrate: str | None = None
 
 
 def bench(request: ModelRequest, options: BenchOptions, reporter: Reporter) -> list[Result]:
@@ -34,33 +40,50 @@ def bench(request: ModelRequest, options: BenchOptions, reporter: Reporter) -> l
     Raises what compiling the model raises.
     """
     with tempfile.TemporaryDirectory(prefix="lwc-bench-") as folder:
-        task = Task(request, Path(folder), options.threads)
-        compile_package(CompileRequest(request, output=task.package, threads=options.threads), reporter)
+        task = Task(request, Path(folder), options.threads, options.precision)
+        asked = CompileRequest(
+            request,
+            output=task.package,
+            threads=options.threads,
+            precision=options.precision,
+            calibrate=options.calibrate,
+        )
+        compile_package(asked, reporter)
         model = task.load()
         inputs = [tensor.numpy() for tensor in model.inputs]
+        if options.calibrate is not None:
+            # The compilation has warned already.
+            data = read_calibration(options.calibrate, model, request.seed, lambda message: None)
+            samples = [[tensor.numpy() for tensor in sample] for sample in data.samples]
+            task.store_calibration(samples)
+            # Outside of the ranges that were measured, no engine would be right.
+            inputs = samples[0]
         task.store_arrays(inputs)
         reference = run_reference(model.module, [tuple(inputs)]).float64
-        out = _absent(options.engines)
+        out = _absent(options.engines, options.precision)
         if any(ENGINES[name].needs_onnx for name in options.engines if name not in out):
             with reporter.stage("export"):
                 out |= _export(model, task.onnx, options.engines)
         usable = {name: ENGINES[name] for name in options.engines if name not in out}
         with reporter.stage("bench"):
             entrants = hold(task, usable, options.rounds, options.repeat, reporter.note)
-    measured = {r.engine: r for r in summarize(entrants, [np.squeeze(array, 0) for array in reference])}
+    exact = [np.squeeze(array, 0) for array in reference]
+    measured = {r.engine: r for r in summarize(entrants, exact, MAX_ERROR[options.precision])}
     return [measured.get(name) or Result(name, "", failure=out[name]) for name in options.engines]
 
 
-def _absent(names: tuple[str, ...]) -> dict[str, str]:
-    """Why each engine whose packages are not installed takes no part."""
-    missing = {name: ENGINES[name].missing() for name in names}
-    return {name: f"not installed: {', '.join(modules)}" for name, modules in missing.items() if modules}
+def _absent(names: tuple[str, ...], precision: str) -> dict[str, str]:
+    """Why each engine that cannot be asked takes no part."""
+    reasons = {name: ENGINES[name].absence(precision) for name in names}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _export(model: LoadedModel, path: Path, names: tuple[str, ...]) -> Mapping[str, str]:
     """Write the model as ONNX; where that fails, why each engine that needs it takes no part."""
     try:
-        torch.onnx.export(model.module, model.inputs, str(path), dynamo=True, verbose=False)
+        torch.onnx.export(
+            model.module, model.inputs, str(path), dynamo=True, verbose=False, external_data=False
+        )
     except Exception as error:
         reason = f"the model cannot be exported to ONNX ({type(error).__name__}: {one_line(error)})"
         return {name: reason for name in names if ENGINES[name].needs_onnx}

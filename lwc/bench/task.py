@@ -23,6 +23,7 @@ class Task:
     request: ModelRequest
     folder: Path
     threads: int
+    precision: str = "fp32"
 
     @property
     def onnx(self) -> Path:
@@ -42,9 +43,21 @@ class Task:
 
     def arrays(self) -> list[Array]:
         """The inputs."""
-        with np.load(self.folder / "inputs.npz") as stored:
-            return [stored[name] for name in stored.files]
+        return self._stored("inputs")
 
     def store_arrays(self, arrays: list[Array]) -> None:
         """Keep the inputs for `arrays`."""
         np.savez(self.folder / "inputs.npz", *arrays)
+
+    def calibration(self) -> list[list[Array]]:
+        """The samples that INT8 ranges are measured on, the same for every engine."""
+        arrays = self._stored("calibration")
+        return [list(sample) for sample in zip(*arrays, strict=True)]
+
+    def store_calibration(self, samples: list[list[Array]]) -> None:
+        """Keep the samples for `calibration`."""
+        np.savez(self.folder / "calibration.npz", *map(np.stack, zip(*samples, strict=True)))
+
+    def _stored(self, name: str) -> list[Array]:
+        with np.load(self.folder / f"{name}.npz") as stored:
+            return [stored[key] for key in stored.files]

@@ -26,6 +26,7 @@ _EPILOG = """\
 Examples:
   lwc bench mobilenet_v1 mobilenet_v2 --threads 2
   lwc bench levit_128s --against openvino,onnxruntime --json levit.json
+  lwc bench mobilenet_v2 --precision int8 --calibrate my-images
 
 The other engines come with `pip install 'lwc[bench]'`, LiteRT's converter with `pip install litert-torch`.
 """
@@ -39,6 +40,18 @@ The other engines come with `pip install 'lwc[bench]'`, LiteRT's converter with 
     show_default=True,
     metavar="all|NAME,...",
     help="The other engines.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="int8: each engine quantizes the model by its own means, on the same samples.",
+)
+@click.option(
+    "--calibrate",
+    metavar="DATA",
+    help="The samples for int8: a folder of images, .npy or .npz.  [default: synthetic]",
 )
 @threads_option
 @click.option(
@@ -63,6 +76,8 @@ The other engines come with `pip install 'lwc[bench]'`, LiteRT's converter with 
 def command(
     requests: tuple[ModelRequest, ...],
     against: str,
+    precision: str,
+    calibrate: str | None,
     threads: int,
     rounds: int,
     repeat: int,
@@ -84,8 +99,10 @@ def command(
         from lwc.bench.machine import this_machine
         from lwc.bench.run import BenchOptions, bench
         from lwc.cli.bench_report import results_document, results_text
+        from lwc.quantize.data import SYNTHETIC
     machine = this_machine(threads)
-    options = BenchOptions(names, machine.threads, rounds, repeat)
+    data = (calibrate or SYNTHETIC) if precision == "int8" else calibrate
+    options = BenchOptions(names, machine.threads, rounds, repeat, precision, data)
     results: list[tuple[ModelRequest, list[Result]]] = []
     for request in requests:
         # A factory of the user's may print; stdout is for the result.

@@ -49,5 +49,5 @@ def results_document(
         }
         for request, found in results
     ]
-    taken = {"rounds": options.rounds, "repeat": options.repeat}
+    taken = {"precision": options.precision, "rounds": options.rounds, "repeat": options.repeat}
     return {"machine": asdict(machine), **taken, "models": models}

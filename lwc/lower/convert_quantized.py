@@ -38,6 +38,8 @@ def convert_quantized_conv2d(emitter: Emitter, node: fx.Node, importer: Any) -> 
         shape(x), len(weight), window, str(x.ty.dtype), view.input_zero_point, how, emitter.target
     )
     packed = quantized_conv2d.pack(kernel, weight)
+    if kernel.bordered:
+        x = _with_border(builder, x, kernel.border, view.input_zero_point)
     return _call(emitter, builder, kernel, quantized_conv2d.compute, (x, packed), bias, view, residual)
 
 
@@ -111,6 +113,22 @@ def convert_dequantize(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
         )
 
     return importer.block_builder.emit_te(real, importer.env[view.x], primfunc_name_hint="dequantize")
+
+
+def _with_border(builder: Any, x: Any, border: tuple[int, int, int, int], value: int) -> Any:
+    """x (N, H, W, C) with pixels of `value` above, below, left and right."""
+    batch, height, width, channels = shape(x)
+    top, bottom, left, right = border
+
+    def bordered(x: Any) -> Any:
+        def pixel(n: Any, h: Any, w: Any, c: Any) -> Any:
+            inside = tirx.all(h >= top, h < top + height, w >= left, w < left + width)
+            return tirx.if_then_else(inside, x(n, h - top, w - left, c), tirx.const(value, x.dtype))
+
+        extents = (batch, top + height + bottom, left + width + right, channels)
+        return te.compute(extents, pixel, name="bordered")
+
+    return builder.emit_te(bordered, x, primfunc_name_hint="bordered")
 
 
 def _gemm(

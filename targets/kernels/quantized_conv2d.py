@@ -2,6 +2,8 @@
 
 A row of the window is read as one run of kw I bytes where it is contiguous (dilation 1), which a stem of three
 channels fills to words too; else pixel by pixel, the channels padded to words. The border holds the zero point of x.
+Each parallel task copies its rows with their border into cache; channels that fill no vector are too slow to copy so,
+and the border comes with x (`bordered`): whatever makes x writes it where it has to lie.
 """
 
 import math
@@ -22,6 +24,9 @@ from lwc.targets.kernels.tiling import OutputChannels, RegisterTile, register_ti
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
 
+# Bytes of a vector of every target.
+_COPY_LANES = 16
+
 
 @dataclass(frozen=True)
 class QuantizedConv2d(Windowed, OutputChannels):
@@ -35,6 +40,7 @@ class QuantizedConv2d(Windowed, OutputChannels):
     tile: RegisterTile  # rows are neighbouring output columns of the image
     row_block: int  # output rows in one parallel task
     share_rows: bool  # a task takes all channels of its rows, not one panel
+    bordered: bool  # x comes as `bordered_shape` says
     dot_product: str
     input_dtype: str
     input_zero_point: int
@@ -45,6 +51,23 @@ class QuantizedConv2d(Windowed, OutputChannels):
         """Multiply-accumulates of one run."""
         each = math.prod(self.window.kernel) * self.channels
         return self.batch * math.prod(self.output_size) * self.outputs * each
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """Rows and columns that whole tiles read: those beyond the last output are computed and not stored."""
+        (kh, kw), (sh, sw), (dh, dw) = self.window.kernel, self.window.stride, self.window.dilation
+        oh, ow = self.output_size
+        rows, columns = round_up(oh, self.row_block), round_up(ow, self.tile.rows)
+        return (rows - 1) * sh + dh * (kh - 1) + 1, (columns - 1) * sw + dw * (kw - 1) + 1
+
+    @property
+    def border(self) -> tuple[int, int, int, int]:
+        """Pixels above, below, left and right of a bordered x, with room for the last word of the last row."""
+        top, _, left, _ = self.window.padding
+        height, width = self.source_size
+        more = -(-WORD // self.channels)
+        rows, columns = self.input_size
+        return top, max(0, height - top - rows), left, max(0, width - left - columns) + more
 
     @property
     def runs(self) -> tuple[int, int]:
@@ -82,6 +105,7 @@ def plan(
         tile,
         block,
         share,
+        window.dilation[1] == 1 and channels % _COPY_LANES != 0,
         target.dot_product,
         input_dtype,
         input_zero_point,
@@ -102,12 +126,10 @@ def compute(
     kernel: QuantizedConv2d, x: Any, weight: Any, bias: Any, multiplier: Any, residual: Any = None
 ) -> Any:
     """The tensor expression; x (N, H, W, C) of bytes, weight packed, the others like y."""
-    (kh, kw), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
+    (kh, _), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
     oh, ow = kernel.output_size
-    # Whole tiles only: what lies beyond the last output row or column is computed and not stored.
     rows, columns = round_up(oh, kernel.row_block), round_up(ow, kernel.tile.rows)
-    height, width = (rows - 1) * sh + dh * (kh - 1) + 1, (columns - 1) * sw + dw * (kw - 1) + 1
-    source = _padded_rows(kernel, x, height, width)
+    source = _rows(kernel, x)
     count, size = kernel.runs
     step = kernel.channels if count == 1 else round_up(kernel.channels, WORD)
     nr = kernel.tile.columns
@@ -130,9 +152,17 @@ def compute(
     )
 
 
-def _padded_rows(kernel: QuantizedConv2d, x: Any, height: int, width: int) -> Any:
+def _rows(kernel: QuantizedConv2d, x: Any) -> Any:
     """Rows of x with their border, each one run of bytes; the last word of a run may reach beyond its pixels."""
+    height, width = kernel.source_size
     top, _, left, _ = kernel.window.padding
+    if kernel.bordered:
+        _, height, width, channels = (int(extent) for extent in x.shape)
+        return te.compute(
+            (kernel.batch, height, width * channels),
+            lambda n, h, b: x[n, h, b // channels, b % channels],
+            name="padded",
+        )
     rows, columns = kernel.input_size
     channels = kernel.channels
     step = channels if kernel.runs[0] == 1 else round_up(channels, WORD)
@@ -158,18 +188,15 @@ def schedule(sch: Schedule, kernel: QuantizedConv2d) -> None:
     sch.reorder(n, block, panel, row, column_tile, ky, run, k, column, channel)
     task = sch.fuse(n, block) if kernel.share_rows else sch.fuse(n, block, panel)
     sch.parallel(task)
-    sch.compute_at(padded, task)
+    if kernel.bordered:
+        sch.compute_inline(padded)
+    else:
+        sch.compute_at(padded, task)
+        # Of a pixel's channels, where whole vectors divide them.
+        vectorize_channels(sch, padded, kernel.channels, _COPY_LANES)
     sch.reverse_compute_at(result, column_tile, preserve_unit_loops=True)
     unroll_tile(sch, sch.get_loops(result), store_lanes(kernel.outputs, tile.lanes))
     unroll_tile(sch, [column, channel], tile.lanes)
-    _vectorize_copy(sch, padded, kernel)
     taps = kernel.window.kernel[0] * kernel.runs[0] * -(-kernel.runs[1] // WORD)
     prefetch_rows(sch, k, tile.columns, kernel.padded_columns * taps)
     sch.decompose_reduction(product, ky)
-
-
-def _vectorize_copy(sch: Schedule, padded: Any, kernel: QuantizedConv2d) -> None:
-    """Copy a pixel's channels in vectors, where those fill them."""
-    if kernel.channels % 16:
-        return
-    vectorize_channels(sch, padded, kernel.channels, 16)

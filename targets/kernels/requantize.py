@@ -8,7 +8,7 @@ exponentials: every step is one rounded operation of IEEE 754 that no compiler m
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from lwc.targets.kernels.epilogue import ACTIVATIONS
@@ -16,7 +16,7 @@ from lwc.tvm_api import register_intrin_lowering, register_op_attr, tirx
 
 Expression = Any
 
-_FMA = "tirx.lwc_fma"
+_FMA, _ROUND = "tirx.lwc_fma", "tirx.lwc_round"
 _PURE = 1
 _BEFORE_TVM_OWN = 100
 
@@ -49,8 +49,7 @@ class Requantize:
             value = tirx.min(value, _float(self.maximum))
         if self.zero_point is None:
             return value
-        rounded = tirx.nearbyint(value).astype("int32") + tirx.const(self.zero_point, "int32")
-        return rounded.astype(self.dtype)
+        return (rounded(value) + tirx.const(self.zero_point, "int32")).astype(self.dtype)
 
     def _addend(self, residual: Expression | None) -> Expression:
         if residual is None:
@@ -80,15 +79,23 @@ def fused_multiply_add(a: Expression, b: Expression, c: Expression) -> Expressio
     return tirx.call_intrin("float32", _FMA, a, b, c)
 
 
+def rounded(value: Expression) -> Expression:
+    """The int32 nearest to a float32, of two the even one."""
+    _register()
+    return tirx.call_intrin("int32", _ROUND, value)
+
+
 @cache
 def _register() -> None:
-    register_op_attr(_FMA, "TVectorizable", True)
-    register_op_attr(_FMA, "TCallEffectKind", _PURE)
-    register_intrin_lowering(_FMA, target="llvm", f=_lower, level=_BEFORE_TVM_OWN)
+    """Tell TVM of the intrinsics, which it vectorises; its own rounding it does not."""
+    for name, llvm in ((_FMA, "llvm.fma"), (_ROUND, "llvm.lrint")):
+        register_op_attr(name, "TVectorizable", True)
+        register_op_attr(name, "TCallEffectKind", _PURE)
+        register_intrin_lowering(name, target="llvm", f=partial(_lower, llvm), level=_BEFORE_TVM_OWN)
 
 
-def _lower(call: Any) -> Any:
-    return tirx.call_llvm_pure_intrin(str(call.ty), "llvm.fma", *call.args)
+def _lower(llvm: str, call: Any) -> Any:
+    return tirx.call_llvm_pure_intrin(str(call.ty), llvm, *call.args)
 
 
 def _float(value: float) -> Expression:
