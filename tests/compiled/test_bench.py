@@ -49,3 +49,15 @@ def test_an_engine_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     (model,) = json.loads(done.stdout)["models"]
     assert model["engines"][1]["failure"].startswith("not installed: ncnn")
     assert model["best"] is None
+
+
+def test_int8_names_the_engines_that_take_no_part(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    done = command("bench", *SMALL, "--precision", "int8", "--against", "torch", "--json", figures)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    ours, theirs = found["models"][0]["engines"]
+    assert found["precision"] == "int8"
+    # A network of random weights is off by more than float32 is, and by less than another network.
+    assert 1e-3 < ours["error"] < 0.7
+    assert theirs["failure"] == "lwc bench has no way to quantize a model for it"
