@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lwc.lower.statements import with_block_body, with_loop_body
 from lwc.targets.kernels.dot_product import is_dot
 from lwc.tvm_api import s_tir, tirx
 
@@ -19,36 +20,13 @@ def _rewrite(statement: Any) -> Any:
     if isinstance(statement, tirx.SeqStmt):
         return tirx.SeqStmt([_rewrite(part) for part in statement.seq])
     if isinstance(statement, tirx.For):
-        return tirx.For(
-            statement.loop_var,
-            statement.min,
-            statement.extent,
-            statement.kind,
-            _rewrite(statement.body),
-            statement.thread_binding,
-            statement.annotations,
-        )
+        return with_loop_body(statement, _rewrite(statement.body))
     if isinstance(statement, s_tir.SBlockRealize):
-        return s_tir.SBlockRealize(
-            statement.iter_values, statement.predicate, _rewrite_block(statement.block)
-        )
+        block = with_block_body(statement.block, _rewrite(statement.block.body))
+        return s_tir.SBlockRealize(statement.iter_values, statement.predicate, block)
     if isinstance(statement, tirx.BufferStore):
         return tirx.BufferStore(statement.buffer, _joined(statement.value), statement.indices)
     return statement
-
-
-def _rewrite_block(block: Any) -> Any:
-    return s_tir.SBlock(
-        block.iter_vars,
-        block.reads,
-        block.writes,
-        block.name_hint,
-        _rewrite(block.body),
-        block.init,
-        block.alloc_buffers,
-        block.match_buffers,
-        block.annotations,
-    )
 
 
 def _joined(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from lwc.lower.statements import with_block_body, with_loop_body
 from lwc.targets.kernels.prefetch import PREFETCH
 from lwc.tvm_api import s_tir, tirx
 
@@ -25,7 +26,8 @@ def _rewrite(statement: Any) -> Any:
     if isinstance(statement, tirx.SeqStmt):
         return tirx.SeqStmt([_rewrite(part) for part in statement.seq])
     if isinstance(statement, s_tir.SBlockRealize) and not statement.iter_values:
-        return s_tir.SBlockRealize([], statement.predicate, _rewrite_root(statement.block))
+        block = statement.block
+        return s_tir.SBlockRealize([], statement.predicate, with_block_body(block, _rewrite(block.body)))
     if not isinstance(statement, tirx.For):
         return statement
     if PREFETCH not in statement.annotations:
@@ -35,23 +37,9 @@ def _rewrite(statement: Any) -> Any:
     return _with_body(statement, tirx.SeqStmt([*fetches, statement.body]))
 
 
-def _rewrite_root(block: Any) -> Any:
-    return s_tir.SBlock(
-        block.iter_vars,
-        block.reads,
-        block.writes,
-        block.name_hint,
-        _rewrite(block.body),
-        block.init,
-        block.alloc_buffers,
-        block.match_buffers,
-        block.annotations,
-    )
-
-
 def _with_body(loop: Any, body: Any) -> Any:
     annotations = {key: value for key, value in loop.annotations.items() if key != PREFETCH}
-    return tirx.For(loop.loop_var, loop.min, loop.extent, loop.kind, body, loop.thread_binding, annotations)
+    return with_loop_body(loop, body, annotations)
 
 
 def _fetches(body: Any, variable: Any, distance: int) -> list[Any]:

@@ -126,6 +126,7 @@ def make_manifest(
         passes=(),
         calls=(),
         pruning=None,
+        quantization=None,
         macs=1_500_000,
         parameters=4_231_976,
         weights_bytes=16_927_904,

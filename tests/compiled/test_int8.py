@@ -1,0 +1,98 @@
+"""`--precision int8`: verified, on integers, a quarter of the weights, and the same bits on every machine."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lwc.driver import CompileRequest, compile_package
+from lwc.models.request import ModelRequest
+from lwc.package.manifest import Manifest, read_manifest
+from lwc.package.verify import verify_package
+from lwc.rewriting import PassOptions
+from tests.compiled.support import Array, Recorder, require_runner, results
+
+pytestmark = pytest.mark.slow
+
+# What each model is compiled with, and how many of its layers stay in float32: products of activations.
+MODELS: dict[str, tuple[dict[str, Any], int]] = {
+    "mobilenet_v1": ({"width": 0.25, "image_size": 64, "num_labels": 37}, 0),
+    "mobilenet_v2": ({"width": 0.35, "image_size": 64, "num_labels": 37}, 0),
+    "mobilevit_xx_small": ({"image_size": 64, "num_labels": 37}, 9),
+    "levit_128s": ({"num_labels": 37}, 11),
+}
+ON_INTEGERS = ("mobilenet_v1", "mobilenet_v2")
+# Each kind of dot product: vnni, madd in two widths, smull and sdot.
+TARGETS = ("native", "x86-64-v4", "x86-64-v3", "arm64", "cortex-a76")
+
+
+def compiled(output: Path, model: str, target: str = "native", precision: str = "int8") -> Manifest:
+    """The manifest of `model` with random weights, compiled into `output`."""
+    options, _ = MODELS[model]
+    calibrate = "synthetic" if precision == "int8" else None
+    request = CompileRequest(
+        ModelRequest(model, weights="random", **options),
+        target,
+        output,
+        # That passes are right is tested elsewhere.
+        PassOptions(verify=False),
+        precision=precision,
+        calibrate=calibrate,
+    )
+    reporter = Recorder()
+    manifest = compile_package(request, reporter).manifest
+    assert ("calibrate" in reporter.stages) == (precision == "int8")
+    assert any("MADE" in warning for warning in reporter.warnings) == (precision == "int8")
+    return manifest
+
+
+def weighted_layers(manifest: Manifest) -> int:
+    """How many calls of kernels multiply."""
+    return sum(call.macs > 0 for call in manifest.calls)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_package_of_integers(model: str, tmp_path: Path) -> None:
+    """Verified when it is made and again; smaller by what its weights are."""
+    integer = compiled(tmp_path / "int8", model)
+    real = compiled(tmp_path / "fp32", model, precision="fp32")
+    said = integer.quantization
+    assert said is not None
+    assert real.quantization is None
+    assert said.calibration == "synthetic"
+    assert said.float_layers == MODELS[model][1]
+    assert said.integer_layers + said.float_layers >= weighted_layers(real)
+    assert 0.24 * real.weights_bytes < integer.weights_bytes < 0.4 * real.weights_bytes
+    # 15 dB: a sixth of the deviation is noise.
+    assert all(noise is not None and noise > 15 for noise in said.signal_to_noise_db)
+    assert integer.macs == real.macs
+    assert integer.parameters == real.parameters
+    (check,) = integer.verification.outputs
+    assert integer.verification.how == "native"
+    assert check.rms_error is not None
+    assert check.rms_error <= check.rms_limit < check.deviation / 4
+    if model in ON_INTEGERS:
+        assert check.rms_error == 0
+    verify_package(tmp_path / "int8")
+    assert read_manifest(tmp_path / "int8") == integer
+    assert "INT8, calibrated on: synthetic." in (tmp_path / f"int8/{integer.name}.h").read_text()
+
+
+@pytest.mark.parametrize("model", ON_INTEGERS)
+def test_every_machine_gives_the_same_bits(model: str, tmp_path: Path, rng: torch.Generator) -> None:
+    """Where all is integers nothing is left to rounding, whether bytes have a sign or not."""
+    for target in TARGETS:
+        require_runner(target)
+    size = MODELS[model][0]["image_size"]
+    images = torch.randn((3, 1, 3, size, size), generator=rng).numpy()
+    first: list[Array] = []
+    for target in TARGETS:
+        manifest = compiled(tmp_path / target, model, target)
+        assert manifest.verification.outputs[0].rms_error == 0
+        logits = [results(tmp_path / target, image)[0] for image in images]
+        first = first or logits
+        assert all(map(np.array_equal, logits, first)), target
+    assert np.std(first) > 0
+    assert not np.array_equal(first[0], first[1])
