@@ -14,9 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import fx
 from torch.utils._pytree import tree_leaves
 
 from lwc.errors import VerificationError
+from lwc.graph import RESHAPES, aten
+from lwc.ops.view import named_arguments
 from lwc.package.quantization import Quantization
 from lwc.package.reference import Reference, Sample, run_reference
 from lwc.pipeline import PassRecord, Pipeline, run_pipeline
@@ -29,6 +32,8 @@ from lwc.trace import Program
 # Chooses among float kernels.
 FLOAT_ONLY = "select-depthwise-kernel"
 _INTEGER_LAYERS = (torch.ops.lwc.qconv2d.default, torch.ops.lwc.qlinear.default)
+_ON_INTEGERS = (*_INTEGER_LAYERS, torch.ops.lwc.qmean.default)
+_MOVES = (*RESHAPES, aten.permute.default, aten.slice.Tensor, aten.cat.default)
 _FLOAT_LAYERS = (
     torch.ops.lwc.conv2d.default,
     torch.ops.lwc.linear.default,
@@ -38,8 +43,8 @@ _FLOAT_LAYERS = (
 )
 # How much more noise the integers may have than rounding in float32 has: a factor of the power, 6 dB.
 _MORE_NOISE = 4.0
-# In a program with steps in float32, a number may be rounded to its other neighbour: this part of the noise.
-_OTHER_NEIGHBOURS = 0.5
+# Of operators on integers those whose arithmetic has one result; the others' exponentials are rounded in several ways.
+_EXACT_ACTIVATIONS = ("identity", "hardswish")
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,15 @@ class Quantized:
     def reference(self, samples: list[Sample]) -> Reference:
         """What the compiled program has to give: the integer program's outputs, to the bit where all is integers.
 
-        Where steps are in float32, PyTorch in float64 rounds some numbers to their other neighbour, and so may ours:
-        the limit grows by a part of what quantizing changed.
+        Where steps are in float32, a number near the middle of two integers may be rounded to either, and what follows
+        can make much of it: the limit grows by what quantizing itself changed.
         """
         runs = run_reference(self.integer.module, samples)
         floats = run_reference(self.original.module, samples)
+        inexact = has_float_steps(self.integer)
         slack = tuple(
-            0.0 if np.array_equal(single, double) else _OTHER_NEIGHBOURS * _distance(single, original)
-            for single, double, original in zip(runs.float32, runs.float64, floats.float32, strict=True)
+            _distance(single, original) if inexact else 0.0
+            for single, original in zip(runs.float32, floats.float32, strict=True)
         )
         exact = tuple(single.astype(np.float64) for single in runs.float32)
         return Reference(exact, tuple(double.astype(np.float32) for double in runs.float64), slack)
@@ -92,6 +98,20 @@ def to_integers(program: Program, data: CalibrationData, note: Callable[[str], N
         signal_to_noise_db=tuple(map(signal_to_noise_db, floats, integers)),
     )
     return Quantized(program, integer, records, described)
+
+
+def has_float_steps(program: Program) -> bool:
+    """Whether something in `program` besides its ends computes in float32, or has an exponential."""
+    return any(node.op == "call_function" and _is_float_step(node) for node in program.module.graph.nodes)
+
+
+def _is_float_step(node: fx.Node) -> bool:
+    if node.target in _ON_INTEGERS:
+        return named_arguments(node).get("activation", "identity") not in _EXACT_ACTIVATIONS
+    if node.target in _MOVES or node.target is torch.ops.lwc.dequantize.default:
+        return False
+    value = node.meta.get("val")
+    return not isinstance(value, torch.Tensor) or value.is_floating_point()
 
 
 def signal_to_noise_db(want: NDArray[np.float32], got: NDArray[np.float32]) -> float | None:
