@@ -11,6 +11,9 @@ aten = torch.ops.aten
 # What keeps every element and its order.
 RESHAPES = (aten.view.default, aten._unsafe_view.default, aten.reshape.default)
 
+# What only moves elements: rounding them before or after gives the same.
+MOVES = (*RESHAPES, aten.permute.default, aten.slice.Tensor, aten.cat.default)
+
 # Each element of the result comes from the elements at its own place.
 ELEMENTWISE = (
     aten.add.Tensor,

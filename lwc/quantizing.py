@@ -18,7 +18,7 @@ from torch import fx
 from torch.utils._pytree import tree_leaves
 
 from lwc.errors import VerificationError
-from lwc.graph import RESHAPES, aten
+from lwc.graph import MOVES, aten
 from lwc.ops.view import named_arguments
 from lwc.package.quantization import Quantization
 from lwc.package.reference import Reference, Sample, run_reference
@@ -33,13 +33,12 @@ from lwc.trace import Program
 FLOAT_ONLY = "select-depthwise-kernel"
 _INTEGER_LAYERS = (torch.ops.lwc.qconv2d.default, torch.ops.lwc.qlinear.default)
 _ON_INTEGERS = (*_INTEGER_LAYERS, torch.ops.lwc.qmean.default)
-_MOVES = (*RESHAPES, aten.permute.default, aten.slice.Tensor, aten.cat.default)
 _FLOAT_LAYERS = (
     torch.ops.lwc.conv2d.default,
     torch.ops.lwc.linear.default,
     torch.ops.lwc.attention.default,
-    torch.ops.aten.bmm.default,
-    torch.ops.aten.matmul.default,
+    aten.bmm.default,
+    aten.matmul.default,
 )
 # How much more noise the integers may have than rounding in float32 has: a factor of the power, 6 dB.
 _MORE_NOISE = 4.0
@@ -108,7 +107,7 @@ def has_float_steps(program: Program) -> bool:
 def _is_float_step(node: fx.Node) -> bool:
     if node.target in _ON_INTEGERS:
         return named_arguments(node).get("activation", "identity") not in _EXACT_ACTIVATIONS
-    if node.target in _MOVES or node.target is torch.ops.lwc.dequantize.default:
+    if node.target in MOVES or node.target is torch.ops.lwc.dequantize.default:
         return False
     value = node.meta.get("val")
     return not isinstance(value, torch.Tensor) or value.is_floating_point()

@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from lwc.graph import RESHAPES, aten
+from lwc.graph import MOVES, aten
 from lwc.pipeline import Pass
 from lwc.trace import Program
 
 _QUANTIZE = torch.ops.lwc.quantize.default
-_MOVES = (*RESHAPES, aten.permute.default, aten.slice.Tensor, aten.cat.default)
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class HoistQuantize(Pass[fx.Node]):
         if node.target is not _QUANTIZE:
             return None
         source: Any = node.args[0]
-        return node if source.target in _MOVES else None
+        return node if source.target in MOVES else None
 
     def refuse(self, program: Program, match: Any) -> str | None:
         """Nothing else reads what is moved."""

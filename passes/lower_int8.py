@@ -179,7 +179,9 @@ def _mean(module: fx.GraphModule, node: fx.Node, output: Output) -> fx.Node:
     view = QuantizedMeanView(
         x.node, multiplier, tuple(axes), operands["keepdim"], x.zero_point, minimum, maximum, zero_point
     )
-    return module.graph.call_function(torch.ops.lwc.qmean.default, view.arguments)
+    y = module.graph.call_function(torch.ops.lwc.qmean.default, view.arguments)
+    y.meta |= _origin(node)
+    return y
 
 
 _LOWERINGS: dict[Any, Any] = {_CONV2D: _conv2d, _LINEAR: _linear, _MEAN: _mean}

@@ -147,6 +147,12 @@ def agrees(
     result = compile_module(folder / name, module, random_inputs(shapes, rng), target, passes=passes)
     package = result.package
     verify_package(package)
-    for check in compare(package, module, random_inputs(shapes, rng)):
+    still: list[str] = []
+    # The few numbers of a small output can lie close by chance: then other inputs tell.
+    for _ in range(3):
+        checks = compare(package, module, random_inputs(shapes, rng))
         # Where an output varies no more than its error may be, agreement proves nothing; a scalar does not vary.
-        assert check.deviation > 100 * check.rms_limit or check.deviation == 0, check.name
+        still = [c.name for c in checks if c.deviation != 0 and not c.deviation > 1000 * c.rms_limit]
+        if not still:
+            return
+    pytest.fail(f"outputs that hardly vary: {still}")
