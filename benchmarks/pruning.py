@@ -16,8 +16,9 @@ import numpy as np
 import lwc
 from lwc.bench.timing import measure
 from lwc.cli.units import short_bytes, short_count
-from lwc.driver import CompileResult, Evaluation
+from lwc.driver import CompileResult
 from lwc.pipeline import Pipeline
+from lwc.prepare import Evaluation
 
 
 @click.command()

@@ -54,6 +54,12 @@ def constant(module: fx.GraphModule, node: Any) -> torch.Tensor | None:
     return owner.detach() if isinstance(owner, torch.Tensor) else None
 
 
+def is_weight(module: fx.GraphModule, node: Any) -> bool:
+    """Whether `node` is a constant, or integers with their scales, which a layer may read as its weight."""
+    rounded = isinstance(node, fx.Node) and node.target is torch.ops.lwc.dequantize_weight.default
+    return rounded or constant(module, node) is not None
+
+
 def add_constant(module: fx.GraphModule, name: str, value: torch.Tensor) -> fx.Node:
     """A new buffer of `module`, and the node that reads it, at the graph's insertion point."""
     stem = "".join(c if c.isalnum() else "_" for c in name)

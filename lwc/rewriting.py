@@ -100,7 +100,7 @@ def rewrite(
     def on_failure(found: Disagreement) -> str:
         return "" if reproducer is None else _reproduce(reproducer, traced, options, found)
 
-    with _one_thread():
+    with one_thread():
         verifier = Verifier(traced, on_failure) if options.verify else None
         hooks.append(verifier or SignatureHook())
         program, records = run_pipeline(pipeline, traced, tuple(hooks), options.limit)
@@ -109,7 +109,7 @@ def rewrite(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """PyTorch's operators on one thread: on a busy machine several wait for each other, ten times as long."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -19,12 +19,14 @@ class Program:
     Parameters and constants are `get_attr` nodes; every other node calls an operator of `aten` or `lwc`.
     `inputs` are example inputs; each node's `meta["val"]` holds its shape and dtype.
     `target` is the machine that it is compiled for, None where no one has said.
+    `samples` are inputs that a user gave to measure on; there may be none.
     """
 
     module: fx.GraphModule
     inputs: tuple[torch.Tensor, ...]
     input_names: tuple[str, ...]
     target: Target | None = None
+    samples: tuple[tuple[torch.Tensor, ...], ...] = ()
 
 
 def trace(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], input_names: tuple[str, ...]) -> Program:

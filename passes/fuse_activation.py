@@ -22,7 +22,7 @@ _VIEWS: dict[Any, Any] = {
     torch.ops.lwc.linear.default: LinearView,
     torch.ops.lwc.attention.default: AttentionView,
 }
-_CURVES: dict[Any, str] = {
+CURVES: dict[Any, str] = {
     aten.silu.default: "silu",
     aten.hardswish.default: "hardswish",
     aten.hardsigmoid.default: "hardsigmoid",
@@ -63,7 +63,7 @@ class FuseActivation(Pass[Fusion]):
 
     def match(self, program: Program, node: fx.Node) -> Fusion | None:
         """An activation that reads a convolution, a linear layer or an attention."""
-        known = node.target in _CURVES or node.target in CLAMPS
+        known = node.target in CURVES or node.target in CLAMPS
         producer = through_reshapes(node.args[0]) if known else None
         if not isinstance(producer, fx.Node) or producer.target not in _VIEWS:
             return None
@@ -76,7 +76,7 @@ class FuseActivation(Pass[Fusion]):
     def rewrite(self, program: Program, match: Fusion) -> None:
         """See the module's docstring."""
         minimum, maximum = clamp_bounds(match.node)
-        curve = _CURVES.get(match.node.target, match.view.activation)
+        curve = CURVES.get(match.node.target, match.view.activation)
         fused = replace(match.view, activation=curve, minimum=minimum, maximum=maximum)
         match.producer.args = fused.arguments
         match.node.replace_all_uses_with(match.node.args[0])  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ def _refuse(node: fx.Node, producer: fx.Node, view: Any) -> str | None:
         return "the layer before it has another user"
     if (view.minimum, view.maximum) != (None, None):
         return "the layer before it clamps already"
-    if node.target in _CURVES and view.activation != "identity":
+    if node.target in CURVES and view.activation != "identity":
         return "the layer before it has an activation already"
     minimum, maximum = clamp_bounds(node)
     if math.isnan(minimum or 0) or math.isnan(maximum or 0):

@@ -5,6 +5,7 @@ Each rule gives the rewrite to make where it fits a node, else None.
 
 from typing import Any
 
+import torch
 from torch import fx
 
 from lwc.graph import ELEMENTWISE, add_constant, aten, constant, shape_of
@@ -28,6 +29,8 @@ _ELEMENTWISE = {
     aten.sqrt.default,
     aten.rsqrt.default,
     aten._to_copy.default,
+    torch.ops.lwc.quantize.default,
+    torch.ops.lwc.dequantize.default,
 }
 
 

@@ -19,12 +19,14 @@ from lwc.ops import (
     ConvView,
     DequantizeView,
     LinearView,
+    QuantizeChannelsView,
     QuantizedConvView,
     QuantizedLinearView,
     QuantizedMeanView,
     QuantizeView,
 )
 from lwc.ops.quantize import DTYPES
+from lwc.ops.quantize_channels import STEPS, middle
 from lwc.ops.requantize import residual_multiplier, single
 from lwc.ops.view import named_arguments
 from lwc.pipeline import Pass
@@ -36,6 +38,7 @@ _CONV2D, _LINEAR, _MEAN = (
     aten.mean.dim,
 )
 _QUANTIZE, _DEQUANTIZE = torch.ops.lwc.quantize.default, torch.ops.lwc.dequantize.default
+_QUANTIZE_CHANNELS = torch.ops.lwc.quantize_channels.default
 _WEIGHT = torch.ops.lwc.dequantize_weight.default
 _TO_NHWC, _TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 # A bias in units of a product: room for the sum in 32 bits.
@@ -53,17 +56,21 @@ class Integers:
 
 @dataclass(frozen=True)
 class Output:
-    """What reads a layer's result: all of `readers` quantize it in one way, or `view` is None and it is float32."""
+    """What reads a layer's result: all of `readers` quantize it in one way, or it is float32 and there are none.
+
+    `view` has one scale, `channels` one for each channel; at most one of them is there.
+    """
 
     view: QuantizeView | None
     readers: tuple[fx.Node, ...]
+    channels: QuantizeChannelsView | None = None
 
 
 @dataclass(frozen=True)
 class Epilogue:
     """The operands from `residual` on of an integer layer, and the scale that its multiplier has to divide by."""
 
-    divisor: float
+    divisor: float | torch.Tensor
     residual: fx.Node | None
     residual_multiplier: float
     residual_zero_point: int
@@ -101,10 +108,10 @@ class LowerInt8(Pass[fx.Node]):
 
     def rewrite(self, program: Program, match: fx.Node) -> None:
         """See the module's docstring."""
-        graph, output = program.module.graph, _output(match)
+        graph, output = program.module.graph, output_of(match)
         with graph.inserting_before(match):
             lowered = _LOWERINGS[match.target](program.module, match, output)
-        if output.view is None:
+        if not output.readers:
             match.replace_all_uses_with(lowered)
             return
         for reader in output.readers:
@@ -112,15 +119,21 @@ class LowerInt8(Pass[fx.Node]):
             graph.erase_node(reader)
 
 
-def _output(node: fx.Node) -> Output:
+def output_of(node: fx.Node) -> Output:
+    """What reads the result of `node`."""
     readers = tuple(node.users)
+    by_channel = all(reader.target is _QUANTIZE_CHANNELS for reader in readers)
+    if by_channel and node.target is _LINEAR and LinearView.of(node).is_plain:
+        channels = {QuantizeChannelsView.of(reader) for reader in readers}
+        return Output(None, readers, channels.pop()) if len(channels) == 1 else Output(None, ())
     if any(reader.target is not _QUANTIZE for reader in readers):
         return Output(None, ())
     views = {QuantizeView.of(reader) for reader in readers}
     return Output(views.pop(), readers) if len(views) == 1 else Output(None, ())
 
 
-def _integers(module: fx.GraphModule, node: fx.Node) -> Integers:
+def integers_of(module: fx.GraphModule, node: fx.Node) -> Integers:
+    """What the dequantization `node` reads."""
     view = DequantizeView.of(node)
     return Integers(view.x, float(_tensor(module, view.scale)), view.zero_point)
 
@@ -133,7 +146,7 @@ def _tensor(module: fx.GraphModule, node: Any) -> torch.Tensor:
 
 def _conv2d(module: fx.GraphModule, node: fx.Node, output: Output) -> fx.Node:
     graph, view = module.graph, ConvView.of(node)
-    x = _integers(module, view.x)
+    x = integers_of(module, view.x)
     source = x.node
     if view.input_layout == "NCHW":
         source = graph.call_function(aten.permute.default, (source, _TO_NHWC))
@@ -152,35 +165,35 @@ def _conv2d(module: fx.GraphModule, node: fx.Node, output: Output) -> fx.Node:
         **how.operands,
     )
     y = graph.call_function(torch.ops.lwc.qconv2d.default, operands.arguments)
-    y.meta |= _origin(node)
+    y.meta |= origin(node)
     return y if view.output_layout == "NHWC" else graph.call_function(aten.permute.default, (y, _TO_NCHW))
 
 
 def _linear(module: fx.GraphModule, node: fx.Node, output: Output) -> fx.Node:
     view = LinearView.of(node)
-    x = _integers(module, view.x)
-    how = _epilogue(module, view, output)
+    x = integers_of(module, view.x)
+    how = _epilogue(module, view, output) if output.channels is None else _by_channel(module, output.channels)
     weights = _weights(module, node.name, view, x.scale, how.divisor)
     operands = QuantizedLinearView(x.node, *weights, x.zero_point, **how.operands)
     y = module.graph.call_function(torch.ops.lwc.qlinear.default, operands.arguments)
-    y.meta |= _origin(node)
+    y.meta |= origin(node)
     return y
 
 
 def _mean(module: fx.GraphModule, node: fx.Node, output: Output) -> fx.Node:
     operands = named_arguments(node)
-    x = _integers(module, operands["self"])
+    x = integers_of(module, operands["self"])
     shape = shape_of(operands["self"])
     axes = sorted(axis % len(shape) for axis in operands["dim"])
     count = int(torch.tensor([shape[axis] for axis in axes]).prod())
     scale = 1.0 if output.view is None else 1 / output.view.inverse_scale
-    minimum, maximum, zero_point = _bounds(None, None, output)
+    minimum, maximum, zero_point = bounds_of(None, None, output)
     multiplier = add_constant(module, f"{node.name}_multiplier", torch.tensor([x.scale / count / scale]))
     view = QuantizedMeanView(
         x.node, multiplier, tuple(axes), operands["keepdim"], x.zero_point, minimum, maximum, zero_point
     )
     y = module.graph.call_function(torch.ops.lwc.qmean.default, view.arguments)
-    y.meta |= _origin(node)
+    y.meta |= origin(node)
     return y
 
 
@@ -188,7 +201,11 @@ _LOWERINGS: dict[Any, Any] = {_CONV2D: _conv2d, _LINEAR: _linear, _MEAN: _mean}
 
 
 def _weights(
-    module: fx.GraphModule, name: str, view: ConvView | LinearView, input_scale: float, divisor: float
+    module: fx.GraphModule,
+    name: str,
+    view: ConvView | LinearView,
+    input_scale: float,
+    divisor: float | torch.Tensor,
 ) -> tuple[fx.Node, fx.Node, fx.Node]:
     """The weight (int8), the bias (int32) and the multiplier (float32), one for each output channel."""
     weight, scale = (_tensor(module, operand) for operand in view.weight.args)
@@ -205,17 +222,24 @@ def _weights(
     return made[0], made[1], made[2]
 
 
+def _by_channel(module: fx.GraphModule, view: QuantizeChannelsView) -> Epilogue:
+    """That of a plain layer whose channels have scales of their own."""
+    scales = 1 / _tensor(module, view.inverse_scale).double()
+    zero_point = middle(DTYPES[view.dtype])
+    return Epilogue(scales, None, 1.0, 0, "identity", 1.0, -float(STEPS), float(STEPS), zero_point)
+
+
 def _epilogue(module: fx.GraphModule, view: ConvView | LinearView, output: Output) -> Epilogue:
     inverse = 1.0 if output.view is None else output.view.inverse_scale
     residual, scale, zero_point = view.residual, 1.0, 0
     if residual is not None and residual.target is _DEQUANTIZE:
-        integers = _integers(module, residual)
+        integers = integers_of(module, residual)
         residual, scale, zero_point = integers.node, integers.scale, integers.zero_point
     # In real numbers: before an activation, and beside a residual that is one.
     real = view.activation != "identity" or (residual is not None and residual is view.residual)
     after = inverse if real else 1.0
     divisor = 1.0 if real else 1 / inverse
-    minimum, maximum, result = _bounds(view.minimum, view.maximum, output)
+    minimum, maximum, result = bounds_of(view.minimum, view.maximum, output)
     return Epilogue(
         divisor,
         residual,
@@ -229,7 +253,7 @@ def _epilogue(module: fx.GraphModule, view: ConvView | LinearView, output: Outpu
     )
 
 
-def _bounds(
+def bounds_of(
     minimum: float | None, maximum: float | None, output: Output
 ) -> tuple[float | None, float | None, int | None]:
     """The bounds of the result before its zero point is added, and the zero point; of a float32 as they are."""
@@ -245,6 +269,6 @@ def _bounds(
     return low, high, view.zero_point
 
 
-def _origin(node: fx.Node) -> dict[str, Any]:
+def origin(node: fx.Node) -> dict[str, Any]:
     """What says of which layer of the model `node` is."""
     return {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}

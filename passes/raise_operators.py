@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import fx
 
-from lwc.graph import aten, constant, shape_of
+from lwc.graph import aten, constant, is_weight, shape_of
 from lwc.ops.view import named_arguments
 from lwc.pipeline import Pass
 from lwc.trace import Program
@@ -53,7 +53,7 @@ class RaiseOperators(Pass[fx.Node]):
 def _refuse(module: fx.GraphModule, node: fx.Node, values: dict[str, Any]) -> str | None:
     if node.meta["val"].dtype not in (torch.float32, torch.float64):
         return f"its dtype is {node.meta['val'].dtype}"
-    if constant(module, values["weight"]) is None:
+    if not is_weight(module, values["weight"]):
         return "its weight is not a constant"
     if values["bias"] is not None and constant(module, values["bias"]) is None:
         return "its bias is not a constant"

@@ -40,13 +40,14 @@ class Depthwise:
 class SelectDepthwiseKernel(Pass[Depthwise]):
     """Each depthwise convolution gets the kernel that costs least on the target.
 
-    kernel: `auto`, or the name of the one that all get.
+    kernel: `auto`, or the name of the one that all get. join: whether one kernel may compute two layers.
     """
 
     name: ClassVar[str] = "select-depthwise-kernel"
     requires: ClassVar[tuple[str, ...]] = ("raise-operators",)
     introduces: ClassVar[tuple[str, ...]] = ("lwc.separable_conv2d.default",)
     kernel: str = "auto"
+    join: bool = True
 
     def __post_init__(self) -> None:
         known = ("auto", *KERNELS, separable.NAME)
@@ -61,7 +62,7 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
         if view.groups == 1 or shape_of(view.weight)[1] != 1 or view.kernel != "auto":
             return None
         pointwise = next(iter(node.users))
-        alone = _why_alone(node, pointwise)
+        alone = _why_alone(node, pointwise) if self.join else "none is to be joined"
         return Depthwise(node, None if alone else pointwise, alone)
 
     def refuse(self, program: Program, match: Depthwise) -> str | None:

@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write the texts in tests/passes/golden anew"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the user's tuning results out of the tests, and the tests' out of the user's; no two processes share any."""
+    folder = tempfile.TemporaryDirectory(prefix="lwc-tests-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["LWC_TUNING_STORE"] = str(Path(folder.name) / "tuning.sqlite")
 
 
 @pytest.fixture
@@ -26,3 +35,11 @@ def seed() -> int:
 def rng(seed: int) -> torch.Generator:
     """PyTorch's random numbers from `seed`."""
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def store_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the tuning results of this test are, or will be."""
+    path = tmp_path / "tuning.sqlite"
+    monkeypatch.setenv("LWC_TUNING_STORE", str(path))
+    return path

@@ -30,11 +30,12 @@ def this_machine(threads: int) -> Machine:
     cores = len(os.sched_getaffinity(0))
     target = native_target().description.removeprefix("this machine: ").partition(",")[0]
     return Machine(
-        _processor(), target, cores, threads or min(cores, MAX_THREADS), datetime.now(UTC).date().isoformat()
+        processor(), target, cores, threads or min(cores, MAX_THREADS), datetime.now(UTC).date().isoformat()
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """This machine's processor as the system names it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

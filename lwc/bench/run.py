@@ -12,18 +12,20 @@ from lwc.bench.contest import hold
 from lwc.bench.engines import ENGINES
 from lwc.bench.results import MAX_ERROR, Result, summarize
 from lwc.bench.task import Task
-from lwc.driver import CompileRequest, Reporter, compile_package
+from lwc.compile_request import CompileRequest
+from lwc.driver import compile_package
 from lwc.files import one_line
 from lwc.models.request import LoadedModel, ModelRequest
 from lwc.package.reference import run_reference
 from lwc.quantize.data import read_calibration
+from lwc.reporter import Reporter
 
 
 @dataclass(frozen=True)
 class BenchOptions:
     """The engines by name, the threads of each, and how many rounds of how many runs each gets.
 
-    `calibrate`: what `read_calibration` takes, for INT8.
+    `calibrate`: what `read_calibration` takes, and `observer`: how lwc finds ranges, for INT8.
     """
 
     engines: tuple[str, ...]
@@ -32,6 +34,7 @@ class BenchOptions:
     repeat: int
     precision: str = "fp32"
     calibrate: str | None = None
+    observer: str | None = None
 
 
 def bench(request: ModelRequest, options: BenchOptions, reporter: Reporter) -> list[Result]:
@@ -47,6 +50,8 @@ def bench(request: ModelRequest, options: BenchOptions, reporter: Reporter) -> l
             threads=options.threads,
             precision=options.precision,
             calibrate=options.calibrate,
+            observer=options.observer,
+            tune="none",
         )
         compile_package(asked, reporter)
         model = task.load()

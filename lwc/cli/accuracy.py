@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lwc.cli.units import short_count
-from lwc.driver import Evaluation
 from lwc.models.evaluate import Accuracy, wilson_interval
 from lwc.package.manifest import Manifest, PassEntry
+from lwc.prepare import Evaluation
 
 Fact = tuple[str, str]
 
@@ -40,20 +40,8 @@ def _groups(manifest: Manifest) -> PassEntry:
     return next(entry for entry in manifest.passes if entry.name == "zero-channels")
 
 
-def quantization_facts(manifest: Manifest) -> Iterator[Fact]:
-    """The line on INT8; none for a package in float32."""
-    found = manifest.quantization
-    if found is None:
-        return
-    layers = f"{found.integer_layers} layers on integers"
-    if found.float_layers:
-        layers += f", {found.float_layers} in float32"
-    noise = ", ".join("exact" if value is None else f"{value:.1f} dB" for value in found.signal_to_noise_db)
-    yield "int8", f"{layers}; calibrated on {found.calibration}; signal to noise {noise}"
-
-
 def evaluation_facts(evaluation: Evaluation) -> Iterator[Fact]:
-    """The lines on the accuracy: the likeliest class, and the five likeliest where there are as many."""
+    """The lines on the accuracy: the likeliest class, the five likeliest where there are as many, and agreement."""
     kinds = _kinds(evaluation)
     for title, field in (("top-1", "top1"), ("top-5", "top5")):
         shown = [
@@ -63,6 +51,13 @@ def evaluation_facts(evaluation: Evaluation) -> Iterator[Fact]:
         ]
         if shown:
             yield title, f"{'; '.join(shown)}; {evaluation.original.images} images"
+    changed = [
+        f"{kind} {_share(accuracy.agreement, accuracy.images)}"
+        for kind, accuracy in kinds.items()
+        if accuracy is not None and accuracy is not evaluation.original
+    ]
+    if changed:
+        yield "agreement", f"{'; '.join(changed)}: the same likeliest class as the original"
 
 
 def evaluation_document(evaluation: Evaluation) -> dict[str, Any]:
@@ -89,7 +84,7 @@ def _share(right: int, images: int) -> str:
 
 def _document(accuracy: Accuracy) -> dict[str, Any]:
     document: dict[str, Any] = {}
-    for field in ("top1", "top5"):
+    for field in ("top1", "top5", "agreement"):
         right = getattr(accuracy, field)
         known = right is not None
         document[field] = right / accuracy.images if known else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lwc.bench.engines import ENGINES, LWC
+from lwc.cli.int8_options import int8_options
 from lwc.cli.model_options import several_models_options
 from lwc.cli.options import NewPath, threads_option
 from lwc.cli.output import emit, emit_json
@@ -41,18 +42,7 @@ The other engines come with `pip install 'lwc[bench]'`, LiteRT's converter with 
     metavar="all|NAME,...",
     help="The other engines.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "int8"]),
-    default="fp32",
-    show_default=True,
-    help="int8: each engine quantizes the model by its own means, on the same samples.",
-)
-@click.option(
-    "--calibrate",
-    metavar="DATA",
-    help="The samples for int8: a folder of images, .npy or .npz.  [default: synthetic]",
-)
+@int8_options
 @threads_option
 @click.option(
     "--rounds",
@@ -76,8 +66,9 @@ The other engines come with `pip install 'lwc[bench]'`, LiteRT's converter with 
 def command(
     requests: tuple[ModelRequest, ...],
     against: str,
-    precision: str,
+    precision: str | None,
     calibrate: str | None,
+    observer: str | None,
     threads: int,
     rounds: int,
     repeat: int,
@@ -88,6 +79,8 @@ def command(
     All get the same weights, input and number of threads, each in a process of its own. They take turns, so that
     what else the machine does hits all alike, and their outputs are compared with PyTorch's in float64.
     A ratio below 1 means that lwc is faster.
+    For int8 each engine quantizes by its own means, on the same samples: synthetic ones without --calibrate.
+    --observer is lwc's.
     """
     names = _engine_names(against)
     if json_file not in (None, _STDOUT):
@@ -101,8 +94,9 @@ def command(
         from lwc.cli.bench_report import results_document, results_text
         from lwc.quantize.data import SYNTHETIC
     machine = this_machine(threads)
+    precision = precision or "fp32"
     data = (calibrate or SYNTHETIC) if precision == "int8" else calibrate
-    options = BenchOptions(names, machine.threads, rounds, repeat, precision, data)
+    options = BenchOptions(names, machine.threads, rounds, repeat, precision, data, observer)
     results: list[tuple[ModelRequest, list[Result]]] = []
     for request in requests:
         # A factory of the user's may print; stdout is for the result.

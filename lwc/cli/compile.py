@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
+from lwc.cli.int8_options import int8_options
 from lwc.cli.model_options import model_options, pass_options
 from lwc.cli.options import NewPath, json_option, target_option, threads_option
 from lwc.models.request import ModelRequest
 from lwc.targets.resolve import resolve_target
+from lwc.tune.effort import TUNE
 
 _EPILOG = """\
 \b
@@ -22,6 +24,10 @@ Examples:
   lwc compile my_package.models:make_net --passes default,-fuse-activation
   lwc compile mobilenet_v1 --prune 0.3 --evaluate labelled-images
   lwc compile mobilenet_v1 --precision int8 --calibrate my-images
+  lwc compile mobilenet_v1 --precision int8 --calibrate my-images --evaluate labelled-images --accuracy-budget 0.01
+  lwc compile mobilenet_v1 --precision int8 --calibrate my-images --io int8
+  lwc compile quantized.pt2
+  lwc compile mobilenet_v1 --tune quick
   lwc compile mobilenet_v1 --pass my_pass.py:MyPass,after=fold-batch-norm
 """
 
@@ -43,17 +49,26 @@ Examples:
     metavar="DIR",
     help="Folder of images with labels.csv (columns file, label): report how often the model is right.",
 )
+@int8_options
 @click.option(
-    "--precision",
-    type=click.Choice(["fp32", "int8"]),
-    default="fp32",
-    show_default=True,
-    help="int8: 8-bit integers, by ranges measured on --calibrate.",
+    "--accuracy-budget",
+    type=float,
+    metavar="FRACTION",
+    help="By how much the top-1 of int8 on --evaluate may fall, such as 0.01: layers go back to float32 for it.",
 )
 @click.option(
-    "--calibrate",
-    metavar="DATA",
-    help="Folder of about 100 images, .npy or .npz of inputs, or `synthetic`: what int8 ranges are measured on.",
+    "--io",
+    type=click.Choice(["float32", "int8"]),
+    default="float32",
+    show_default=True,
+    help="int8: the package's inputs and outputs are 8-bit integers, each with its scale and zero point.",
+)
+@click.option(
+    "--tune",
+    type=click.Choice(TUNE),
+    default="records",
+    show_default=True,
+    help="Kernels that `lwc tune` found on this machine, or the planned ones (none), or tune first, for minutes.",
 )
 @threads_option
 @json_option
@@ -64,8 +79,12 @@ def command(
     passes: dict[str, Any],
     verify_passes: bool,
     evaluate: Path | None,
-    precision: str,
+    precision: str | None,
     calibrate: str | None,
+    observer: str | None,
+    accuracy_budget: float | None,
+    io: str,
+    tune: str,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -87,11 +106,25 @@ def command(
     reporter = StageReporter(PlainConsole())
     with reporter.live("start"):
         from lwc.cli.summary import emit_summary
-        from lwc.driver import CompileRequest, compile_package
+        from lwc.compile_request import CompileRequest
+        from lwc.driver import compile_package
         from lwc.rewriting import PassOptions
     options = PassOptions(**passes, verify=verify_passes)
     # As may a factory.
     with redirect_stdout(sys.stderr):
-        asked = CompileRequest(request, target, output, options, threads, evaluate, precision, calibrate)
+        asked = CompileRequest(
+            request,
+            target,
+            output,
+            options,
+            threads,
+            evaluate,
+            precision,
+            calibrate,
+            observer,
+            accuracy_budget,
+            io,
+            tune,
+        )
         result = compile_package(asked, reporter)
     emit_summary(result, time.perf_counter() - start, as_json)

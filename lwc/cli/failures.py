@@ -73,13 +73,17 @@ def describe(error: BaseException) -> tuple[int, str]:
         case click.ClickException():
             return UsageError.exit_code, _usage_message(error)
         case KeyboardInterrupt() | click.Abort():
-            return INTERRUPTED, "interrupted"
+            return INTERRUPTED, _with_notes("interrupted", error)
         case Terminated():
-            return TERMINATED, "terminated"
+            return TERMINATED, _with_notes("terminated", error)
         # Who read our output has closed it, as `head` does.
         case BrokenPipeError():
             return READER_GONE, ""
     return _unforeseen(error)
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    return "; ".join((message, *getattr(error, "__notes__", ())))
 
 
 def _unforeseen(error: BaseException) -> tuple[int, str]:

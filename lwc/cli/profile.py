@@ -6,8 +6,8 @@ import click
 
 from lwc.cli.options import NewPath, json_option, package_argument, threads_option
 from lwc.cli.output import emit, emit_json
-from lwc.cli.save import check_place, save_file
-from lwc.errors import UsageError
+from lwc.cli.plots import plot_form
+from lwc.cli.save import save_file
 
 _EPILOG = """\
 \b
@@ -15,7 +15,6 @@ Examples:
   lwc profile mobilenet_v1-native --threads 2
   lwc profile mobilenet_v1-native --plot roofline.svg
 """
-_FORMS = ("png", "svg")
 
 
 @click.command(epilog=_EPILOG)
@@ -40,9 +39,7 @@ def command(
     The times are medians, measured in the library itself. The machine's peak, of multiply-adds and of reading from
     memory, is measured once and kept. Bytes are those of all operands, weights included.
     """
-    form = _form(plot)
-    if plot is not None:
-        check_place(plot)
+    form = plot_form(plot)
     from lwc.bench.machine import this_machine
     from lwc.cli.profile_report import profile_document, profile_text
     from lwc.cli.progress import PlainConsole, StageReporter
@@ -65,17 +62,3 @@ def command(
         emit_json(profile_document(profile, peak, machine, package))
     else:
         emit(profile_text(profile, peak, machine, package))
-
-
-def _form(plot: Path | None) -> str:
-    """The picture's format, by the file's ending. Raises UsageError for another one, or without matplotlib."""
-    if plot is None:
-        return ""
-    form = plot.suffix.removeprefix(".").lower()
-    if form not in _FORMS:
-        raise UsageError(f"{plot}: ends in neither .png nor .svg; name the picture so")
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise UsageError("--plot: matplotlib is not installed; `pip install 'lwc[bench]'`")
-    return form

@@ -10,18 +10,17 @@ from lwc.cli.units import short_bytes, short_count
 from lwc.profile.peak import Peak
 from lwc.profile.profile import CallTime, Profile
 
-_HEADER = ("call", "layer", "kernel", "us", "share", "MACs", "GFLOP/s", "of peak", "bytes", "GB/s")
+_HEADER = ("call", "layer", "kernel", "us", "share", "MACs", "Gop/s", "of peak", "bytes", "GB/s")
 
 
 def profile_text(profile: Profile, peak: Peak, machine: Machine, package: Path) -> str:
     """The table, and how the sum of the calls compares with whole runs."""
     rows = [_row(number, call, profile, peak) for number, call in enumerate(profile.calls)]
     macs = sum(call.entry.macs for call in profile.calls)
-    flops, memory = peak.flops * 1e-9, peak.bytes * 1e-9
-    least = 2e6 * macs / peak.flops
+    least = profile.limit(peak)
     return "\n".join(
         [
-            f"{package}, {machine}; peak {flops:.0f} GFLOP/s, {memory:.0f} GB/s from memory",
+            f"{package}, {machine}; peak {_peak_text(peak)}",
             table(_HEADER, rows, right=(_HEADER[0], *_HEADER[3:])),
             "",
             f"calls  {profile.sum:9.1f} us",
@@ -32,10 +31,20 @@ def profile_text(profile: Profile, peak: Peak, machine: Machine, package: Path) 
     )
 
 
+def _peak_text(peak: Peak) -> str:
+    """What the machine can do at most."""
+    flops, int8_ops, memory = (value * 1e-9 for value in (peak.flops, peak.int8_ops, peak.bytes))
+    return f"{flops:.0f} GFLOP/s in float32, {int8_ops:.0f} Gop/s in int8, {memory:.0f} GB/s from memory"
+
+
+def _part(a: float, b: float) -> str:
+    return f"{a / b:.0%}" if b else ""
+
+
 def _row(number: int, call: CallTime, profile: Profile, peak: Peak) -> tuple[str, ...]:
     entry = call.entry
     arithmetic = (
-        (short_count(entry.macs), f"{call.gflops:.0f}", f"{1e9 * call.gflops / peak.flops:.0%}")
+        (short_count(entry.macs), f"{call.gops:.0f}", _part(call.limit(peak), call.microseconds))
         if entry.macs
         else ("", "", "")
     )
@@ -48,7 +57,13 @@ def _row(number: int, call: CallTime, profile: Profile, peak: Peak) -> tuple[str
 def profile_document(profile: Profile, peak: Peak, machine: Machine, package: Path) -> dict[str, Any]:
     """The same as a JSON object; times are microseconds, rates 10^9 a second."""
     calls = [
-        {**call.entry.model_dump(), "us": call.microseconds, "gflops": call.gflops, "gbytes": call.gbytes}
+        {
+            **call.entry.model_dump(),
+            "us": call.microseconds,
+            "limit_us": call.limit(peak),
+            "gops": call.gops,
+            "gbytes": call.gbytes,
+        }
         for call in profile.calls
     ]
     return {
@@ -58,4 +73,5 @@ def profile_document(profile: Profile, peak: Peak, machine: Machine, package: Pa
         "calls": calls,
         "calls_us": profile.sum,
         "run_us": profile.whole,
+        "limit_us": profile.limit(peak),
     }

@@ -33,7 +33,7 @@ class PlainConsole(Console):
 
 
 class StageReporter:
-    """Shows each stage of a compilation while it runs, then how long it took. A `lwc.driver.Reporter`."""
+    """Shows each stage of a compilation while it runs, then how long it took. A `lwc.reporter.Reporter`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -10,6 +10,7 @@ from lwc.cli.output import table
 from lwc.cli.units import short_shape
 from lwc.errors import VerificationError
 from lwc.package.manifest import Manifest, TensorInfo
+from lwc.package.steps import Elements
 
 CLASSES = "N,classes"
 
@@ -25,7 +26,7 @@ class Guess:
     probability: float
 
 
-def check_finite(arrays: tuple[NDArray[np.float32], ...], manifest: Manifest) -> None:
+def check_finite(arrays: tuple[Elements, ...], manifest: Manifest) -> None:
     """Raises VerificationError for an output with NaN or infinity: there is nothing true to say of it."""
     for info, array in zip(manifest.outputs, arrays, strict=True):
         if not np.isfinite(array).all():
@@ -48,7 +49,7 @@ def top_classes(logits: NDArray[np.float32], labels: tuple[str, ...] | None, cou
 
 
 def output_text(info: TensorInfo, array: NDArray[np.float32], manifest: Manifest, count: int) -> str:
-    """The lines for one output."""
+    """The lines for one output, its numbers real ones."""
     if info.layout != CLASSES:
         numbers = {"minimum": array.min(), "maximum": array.max(), "mean": array.mean(dtype=np.float64)}
         row = [info.name, short_shape(array.shape), *(f"{value:.5g}" for value in numbers.values())]
@@ -74,7 +75,13 @@ def output_document(
     info: TensorInfo, array: NDArray[np.float32], manifest: Manifest, count: int
 ) -> dict[str, Any]:
     """The same as a JSON object."""
-    document: dict[str, Any] = {"name": info.name, "shape": list(array.shape), "dtype": info.dtype}
+    document: dict[str, Any] = {
+        "name": info.name,
+        "shape": list(array.shape),
+        "dtype": info.dtype,
+        "scale": info.scale,
+        "zero_point": info.zero_point,
+    }
     if info.layout == CLASSES:
         return document | {"top": [asdict(g) for g in top_classes(array, manifest.labels, count)]}
     mean = float(array.mean(dtype=np.float64))

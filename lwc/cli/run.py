@@ -23,10 +23,12 @@ Examples:
     type=click.Path(path_type=Path),
     required=True,
     multiple=True,
-    help="An image or a .npy file; once for each input of the package, in its order.",
+    help="An image or a .npy file of float32, or of the input's integers; once for each input, in the package's order.",
 )
 @click.option(
-    "--output", type=NewPath(), help="Write the output here as .npy (further ones to NAME_1.npy, ...)."
+    "--output",
+    type=NewPath(),
+    help="Write the output here as .npy, integers as they are (further ones to NAME_1.npy, ...).",
 )
 @click.option(
     "--top", type=click.IntRange(1, 1000), default=5, show_default=True, metavar="N", help="Classes to show."
@@ -38,7 +40,8 @@ def command(
 ) -> None:
     """Run PACKAGE and show the likeliest classes, or the range of other outputs.
 
-    A package for another machine runs under qemu, where that is installed.
+    A package for another machine runs under qemu, where that is installed. Real numbers become integers where the
+    package takes these (`lwc compile --io int8`), and what is shown are real numbers again.
     """
     from lwc.cli.inputs import read_inputs
     from lwc.cli.progress import PlainConsole, StageReporter
@@ -46,13 +49,14 @@ def command(
     from lwc.cli.save import save_arrays
     from lwc.package.execute import run_package
     from lwc.package.manifest import read_manifest
+    from lwc.package.steps import dequantize
 
     manifest = read_manifest(package)
     results = run_package(package, read_inputs(inputs, manifest.inputs, manifest.preprocessing), threads)
     if output is not None:
         save_arrays(output, results)
     check_finite(results, manifest)
-    pairs = list(zip(manifest.outputs, results, strict=True))
+    pairs = [(info, dequantize(array, info)) for info, array in zip(manifest.outputs, results, strict=True)]
     if as_json:
         outputs = [output_document(info, array, manifest, top) for info, array in pairs]
         emit_json({"package": str(package), "weights": manifest.weights, "outputs": outputs})

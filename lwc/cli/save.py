@@ -10,11 +10,10 @@ from typing import IO, TYPE_CHECKING
 from lwc.errors import BadInputError, ResourceError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from lwc.package.steps import Elements
 
 
-def save_arrays(path: Path, arrays: "tuple[NDArray[np.float32], ...]") -> None:
+def save_arrays(path: Path, arrays: "tuple[Elements, ...]") -> None:
     """Writes the first array to `path` (out.npy), the others beside it (out_1.npy, ...). Raises as `save_file`."""
     import numpy as np
 

@@ -8,12 +8,12 @@ from lwc.cli.accuracy import (
     evaluation_facts,
     pruning_document,
     pruning_facts,
-    quantization_facts,
 )
 from lwc.cli.output import emit, emit_json, printable
+from lwc.cli.quantization import quantization_facts
 from lwc.cli.units import short_bytes, short_count, short_float, short_seconds, short_shape
 from lwc.driver import CompileResult
-from lwc.package.manifest import Manifest, OutputCheck
+from lwc.package.manifest import Manifest, OutputCheck, TensorInfo
 
 
 def emit_summary(result: CompileResult, seconds: float, as_json: bool) -> None:
@@ -36,11 +36,13 @@ def _facts(result: CompileResult, seconds: float) -> Iterator[tuple[str, str]]:
     yield "package", str(result.package)
     yield "target", f"{target.name} ({target.description})"
     yield "weights", _weights(manifest)
-    yield "input", ", ".join(f"{i.name} {short_shape(i.shape)} {i.dtype}" for i in manifest.inputs)
-    yield "output", ", ".join(f"{o.name} {short_shape(o.shape)} {o.dtype}" for o in manifest.outputs)
+    yield "input", ", ".join(map(_tensor, manifest.inputs))
+    yield "output", ", ".join(map(_tensor, manifest.outputs))
     yield "parameters", short_count(manifest.parameters)
     yield "MACs", short_count(manifest.macs)
     yield from pruning_facts(manifest)
+    if manifest.tuned_layers:
+        yield "tuned kernels", f"{len(manifest.tuned_layers)} layers"
     yield from quantization_facts(manifest)
     if result.evaluation is not None:
         yield from evaluation_facts(result.evaluation)
@@ -50,6 +52,13 @@ def _facts(result: CompileResult, seconds: float) -> Iterator[tuple[str, str]]:
     for check in manifest.verification.outputs:
         yield "verification", _check(check, manifest.verification.how)
     yield "time", short_seconds(seconds)
+
+
+def _tensor(info: TensorInfo) -> str:
+    text = f"{info.name} {short_shape(info.shape)} {info.dtype}"
+    if info.dtype == "float32":
+        return text
+    return f"{text} (scale {short_float(info.scale)}, zero point {info.zero_point})"
 
 
 def _memory(manifest: Manifest) -> str:
@@ -91,12 +100,15 @@ def _document(result: CompileResult, seconds: float) -> dict[str, object]:
         "name": manifest.name,
         "target": manifest.target.name,
         "weights": manifest.weights,
+        "inputs": [info.model_dump(mode="json") for info in manifest.inputs],
+        "outputs": [info.model_dump(mode="json") for info in manifest.outputs],
         "parameters": manifest.parameters,
         "macs": manifest.macs,
         "pruning": pruning_document(manifest),
         "quantization": None
         if manifest.quantization is None
         else manifest.quantization.model_dump(mode="json"),
+        "tuned_layers": list(manifest.tuned_layers),
         "evaluation": None if result.evaluation is None else evaluation_document(result.evaluation),
         "package_bytes": _package_bytes(manifest),
         "library_bytes": manifest.files[manifest.library].bytes,

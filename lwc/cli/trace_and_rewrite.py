@@ -33,6 +33,7 @@ def trace_and_rewrite(
     with reporter.live("start"):
         import lwc.ops  # noqa: F401  registers the operators
         from lwc.models.load import load_model
+        from lwc.quantize.raise_quantization import raise_quantized
         from lwc.rewriting import PassOptions, rewrite
         from lwc.trace import trace
     options = PassOptions(**passes, verify=verify)
@@ -43,7 +44,8 @@ def trace_and_rewrite(
             if inputs:
                 model = replace(model, inputs=_read(inputs, model))
         with reporter.stage("trace"):
-            traced = replace(trace(model.module, model.inputs, model.input_names), target=machine)
+            traced = trace(model.module, model.inputs, model.input_names)
+            traced = raise_quantized(replace(traced, target=machine))
         with reporter.stage("passes"):
             return rewrite(options, pipeline, traced)
 

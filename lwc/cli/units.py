@@ -18,6 +18,11 @@ def short_seconds(value: float) -> str:
     return f"{value:.1f} s"
 
 
+def short_microseconds(value: float) -> str:
+    """`57.9 us`."""
+    return f"{value:.1f} us"
+
+
 def short_float(value: float) -> str:
     """`1.23e-06`: three digits, an exponent where it is shorter."""
     return f"{value:.3g}"

@@ -12,6 +12,8 @@ VERBS = {
     "verify": ("lwc.cli.verify:command", "Check a package against its stored sample."),
     "bench": ("lwc.cli.bench:command", "Measure models side by side with other engines."),
     "profile": ("lwc.cli.profile:command", "Show how long each kernel of a package takes."),
+    "noise": ("lwc.cli.noise:command", "Show how much noise INT8 makes in each layer of a package."),
+    "tune": ("lwc.cli.tune:command", "Measure faster kernels for a model, and keep the results."),
     "models": ("lwc.cli.models:command", "List the models that lwc knows by name."),
     "targets": ("lwc.cli.targets:command", "List the machines that lwc compiles for."),
     "passes": ("lwc.cli.passes:command", "List the rewrites, their options and their order."),

@@ -7,14 +7,19 @@ import numpy as np
 import torch
 from torch import fx
 
-from lwc.lower.convert_attention import convert_attention
+from lwc.lower.choose import Choose
+from lwc.lower.convert_attention import convert_attention, convert_quantized_attention
 from lwc.lower.convert_norm import convert_layer_norm
 from lwc.lower.convert_quantized import (
     convert_dequantize,
+    convert_dequantize_channels,
     convert_quantize,
+    convert_quantize_channels,
     convert_quantized_conv2d,
     convert_quantized_linear,
     convert_quantized_mean,
+    convert_recenter,
+    convert_rescale,
 )
 from lwc.lower.convert_separable import convert_separable
 from lwc.lower.emitter import Array, Emitter, reshape, shape
@@ -29,16 +34,20 @@ Converter = Callable[[fx.Node, Any], Any]
 
 
 def converters(
-    constants: dict[str, torch.Tensor], kernels: KernelTable, layers: dict[str, str]
+    constants: dict[str, torch.Tensor],
+    kernels: KernelTable,
+    originals: dict[str, fx.Node],
+    choose: Choose,
 ) -> dict[str, Converter]:
     """The converters of what our templates compute.
 
-    `constants` holds the tensors behind the graph's placeholders, `layers` the layers of nodes, by the nodes' names.
+    `constants` holds the tensors behind the graph's placeholders, `originals` the program's own nodes by the names that
+    they have in the graph; `choose` decides which kernels are taken.
     """
 
     def bound(convert: Callable[[Emitter, fx.Node, Any], Any]) -> Converter:
         return lambda node, importer: convert(
-            Emitter(constants, kernels, layers.get(node.name, "")), node, importer
+            Emitter(constants, kernels, choose, originals.get(node.name)), node, importer
         )
 
     # TVM's importer tells operators apart by these names alone, without the namespace.
@@ -48,10 +57,15 @@ def converters(
         "separable_conv2d.default": bound(convert_separable),
         "quantize.default": convert_quantize,
         "dequantize.default": bound(convert_dequantize),
+        "quantize_channels.default": bound(convert_quantize_channels),
+        "dequantize_channels.default": bound(convert_dequantize_channels),
+        "recenter.default": convert_recenter,
         "qconv2d.default": bound(convert_quantized_conv2d),
         "qlinear.default": bound(convert_quantized_linear),
         "qmean.default": bound(convert_quantized_mean),
+        "rescale.default": bound(convert_rescale),
         "attention.default": bound(convert_attention),
+        "qattention.default": bound(convert_quantized_attention),
         "layer_norm.default": bound(convert_layer_norm),
         "matmul.default": bound(_matmul),
         "bmm.default": bound(_matmul),
@@ -84,16 +98,17 @@ def _convolve(
     height, width = weight.shape[2:]
     window = conv2d.Window((height, width), view.stride, view.padding, view.dilation)
     if layout == "NHWC" and view.groups == outputs == shape(x)[3]:
-        alone = depthwise.plan(shape(x), window, epilogue, emitter.target, view.kernel)
+        alone = emitter.chosen(depthwise.plan(shape(x), window, epilogue, emitter.target, view.kernel))
         return emitter.call(builder, alone, depthwise.compute, x, depthwise.pack(weight), bias, residual)
     pointwise = window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0)
     if layout == "NHWC" and view.groups == 1 and pointwise:
         return _gemm(emitter, builder, x, weight[:, :, 0, 0], bias, residual, epilogue)
     if layout == "NHWC" and view.groups == 1 and winograd.suits(shape(x), outputs, window, emitter.target):
-        fewer = winograd.plan(shape(x), outputs, window, epilogue, emitter.target)
+        fewer = emitter.chosen(winograd.plan(shape(x), outputs, window, epilogue, emitter.target))
         operands = (x, winograd.pack(fewer, weight))
         return emitter.call_in_columns(builder, fewer, winograd.compute, operands, bias, residual)
-    kernel = conv2d.plan(shape(x), outputs, view.groups, window, layout, epilogue, emitter.target)
+    planned = conv2d.plan(shape(x), outputs, view.groups, window, layout, epilogue, emitter.target)
+    kernel = emitter.chosen(planned)
     operands = (x, conv2d.pack(kernel, weight))
     return emitter.call_in_columns(builder, kernel, conv2d.compute, operands, bias, residual)
 
@@ -112,7 +127,7 @@ def _gemm(
     """x (..., K) times weight (N, K) transposed, over the flattened leading axes."""
     leading, (columns, inner) = shape(x)[:-1], weight.shape
     rows = int(np.prod(leading))
-    kernel = gemm.plan(rows, inner, columns, epilogue, emitter.target)
+    kernel = emitter.chosen(gemm.plan(rows, inner, columns, epilogue, emitter.target))
     x = reshape(builder, x, (rows, inner))
     if residual is not None:
         residual = reshape(builder, residual, (rows, columns))

@@ -1,33 +1,75 @@
-"""`lwc::attention` as a call of its kernel template, a constant bias packed on the way."""
+"""`lwc::attention` and `lwc::qattention` as calls of their templates, a constant bias packed on the way."""
 
 from typing import Any
 
 from torch import fx
 
 from lwc.lower.emitter import Emitter, reshape, shape
-from lwc.ops import AttentionView
-from lwc.targets.kernels import attention
+from lwc.ops import AttentionView, QuantizedAttentionView
+from lwc.targets.kernels import attention, quantized_attention
 from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.kernels.requantize import Requantize
 from lwc.tvm_api import relax
 
 
 def convert_attention(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     """The Relax expression of `node`."""
     view, builder = AttentionView.of(node), importer.block_builder
-    operands = [importer.env[operand] for operand in (view.query, view.key, view.value)]
-    (batch, queries, _), (_, keys, _), _ = map(shape, operands)
-    query, key, value = (
-        attention.Heads(*heads) for heads in (view.query_heads, view.key_heads, view.value_heads)
-    )
+    operands = _tokens(view, importer)
     epilogue = Epilogue(view.activation, view.minimum, view.maximum)
-    biased = view.bias is not None
-    kernel = attention.plan(
-        batch, view.heads, queries, keys, query, key, value, view.scale, biased, epilogue, emitter.target
-    )
+    kernel = _plan(emitter, view, operands, view.scale, epilogue)
     if view.bias is not None:
         operands.append(_bias(emitter, kernel, view.bias, importer))
     y = emitter.call(builder, kernel, attention.compute, *operands)
-    return reshape(builder, y, (batch, queries, view.heads * view.value_heads.size))
+    return _side_by_side(builder, y)
+
+
+def convert_quantized_attention(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    """`lwc::qattention`."""
+    view, builder = QuantizedAttentionView.of(node), importer.block_builder
+    operands = _tokens(view, importer)
+    how = Requantize(
+        str(operands[0].ty.dtype),
+        view.zero_point,
+        view.minimum,
+        view.maximum,
+        view.activation,
+        view.inverse_scale,
+    )
+    tiles = _plan(emitter, view, operands, 1.0, Epilogue())
+    kernel = quantized_attention.QuantizedAttention(tiles, emitter.target.dot_product, how)
+    multiplier = quantized_attention.pack_multiplier(kernel, emitter.array(view.value_multiplier))
+    bias = None if view.bias is None else _bias(emitter, tiles, view.bias, importer)
+    constants = (emitter.array(view.multiplier), multiplier)
+    y = emitter.call(builder, kernel, quantized_attention.compute, *operands, *constants, bias)
+    return _side_by_side(builder, y)
+
+
+def _tokens(view: AttentionView | QuantizedAttentionView, importer: Any) -> list[Any]:
+    return [importer.env[operand] for operand in (view.query, view.key, view.value)]
+
+
+def _plan(
+    emitter: Emitter,
+    view: AttentionView | QuantizedAttentionView,
+    tokens: list[Any],
+    scale: float,
+    epilogue: Epilogue,
+) -> attention.Attention:
+    (batch, queries, _), (_, keys, _), _ = map(shape, tokens)
+    query, key, value = (
+        attention.Heads(*heads) for heads in (view.query_heads, view.key_heads, view.value_heads)
+    )
+    biased = view.bias is not None
+    return attention.plan(
+        batch, view.heads, queries, keys, query, key, value, scale, biased, epilogue, emitter.target
+    )
+
+
+def _side_by_side(builder: Any, y: Any) -> Any:
+    """The heads' results (B, M, heads, size) in one axis."""
+    batch, queries, heads, size = shape(y)
+    return reshape(builder, y, (batch, queries, heads * size))
 
 
 def _bias(emitter: Emitter, kernel: attention.Attention, bias: fx.Node, importer: Any) -> Any:

@@ -1,6 +1,7 @@
 """Integer operators as calls of the integer templates, weights packed and zero points folded on the way."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,18 @@ from numpy.typing import NDArray
 from torch import fx
 
 from lwc.lower.emitter import Emitter, first_columns, reshape, shape
-from lwc.ops import DequantizeView, QuantizedConvView, QuantizedLinearView, QuantizedMeanView, QuantizeView
+from lwc.ops import (
+    DequantizeChannelsView,
+    DequantizeView,
+    QuantizeChannelsView,
+    QuantizedConvView,
+    QuantizedLinearView,
+    QuantizedMeanView,
+    QuantizeView,
+    RescaleView,
+)
+from lwc.ops.quantize import DTYPES
+from lwc.ops.quantize_channels import STEPS, middle
 from lwc.targets.kernels import quantized_conv2d, quantized_depthwise, quantized_gemm
 from lwc.targets.kernels.conv2d import Window
 from lwc.targets.kernels.requantize import Requantize, quantize
@@ -27,19 +39,32 @@ def convert_quantized_conv2d(emitter: Emitter, node: fx.Node, importer: Any) -> 
     how = _requantize(view, x)
     bias = _bias(emitter, view, weight)
     if view.groups > 1:
-        alone = quantized_depthwise.plan(
-            shape(x), window, str(x.ty.dtype), view.input_zero_point, how, emitter.target
+        multiplier = emitter.array(view.multiplier)
+        sums = np.abs(bias.astype(np.float64)) + 255.0 * np.abs(weight.astype(np.float64)).sum((1, 2, 3))
+        planned = quantized_depthwise.plan(
+            shape(x),
+            window,
+            str(x.ty.dtype),
+            view.input_zero_point,
+            how,
+            emitter.target,
+            residual is not None,
+            float((sums * multiplier).max()),
         )
-        operands = (x, quantized_depthwise.pack(weight), bias, emitter.array(view.multiplier), residual)
+        alone = emitter.chosen(planned)
+        by_channel = (quantized_depthwise.in_order(alone, constant) for constant in (bias, multiplier))
+        operands = (x, quantized_depthwise.pack(alone, weight), *by_channel, residual)
         return emitter.call(builder, alone, quantized_depthwise.compute, *operands)
     if window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0):
         return _gemm(emitter, builder, view, x, weight[:, :, 0, 0], bias, residual)
-    kernel = quantized_conv2d.plan(
-        shape(x), len(weight), window, str(x.ty.dtype), view.input_zero_point, how, emitter.target
+    kernel = emitter.chosen(
+        quantized_conv2d.plan(
+            shape(x), len(weight), window, str(x.ty.dtype), view.input_zero_point, how, emitter.target
+        )
     )
     packed = quantized_conv2d.pack(kernel, weight)
     if kernel.bordered:
-        x = _with_border(builder, x, kernel.border, view.input_zero_point)
+        x = builder.emit_te(partial(quantized_conv2d.with_border, kernel), x, primfunc_name_hint="bordered")
     return _call(emitter, builder, kernel, quantized_conv2d.compute, (x, packed), bias, view, residual)
 
 
@@ -82,6 +107,23 @@ def convert_quantized_mean(emitter: Emitter, node: fx.Node, importer: Any) -> An
     return reshape(builder, y, tuple(int(extent) for extent in node.meta["val"].shape))
 
 
+def convert_rescale(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    """`lwc::rescale`, element by element."""
+    view = RescaleView.of(node)
+    x, how = importer.env[view.x], _requantize(view, importer.env[view.x])
+    multiplier = tirx.const(float(emitter.array(view.multiplier)[0]), "float32")
+    zero_point = tirx.const(view.input_zero_point, "int32")
+
+    def scaled(x: Any, *residual: Any) -> Any:
+        def element(*at: Any) -> Any:
+            return how(x(*at).astype("int32") - zero_point, multiplier, *(y(*at) for y in residual))
+
+        return te.compute(x.shape, element, name="rescale")
+
+    operands = (x,) if view.residual is None else (x, importer.env[view.residual])
+    return importer.block_builder.emit_te(scaled, *operands, primfunc_name_hint="rescale")
+
+
 def convert_quantize(node: fx.Node, importer: Any) -> Any:
     """`lwc::quantize`, element by element."""
     view = QuantizeView.of(node)
@@ -115,20 +157,45 @@ def convert_dequantize(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     return importer.block_builder.emit_te(real, importer.env[view.x], primfunc_name_hint="dequantize")
 
 
-def _with_border(builder: Any, x: Any, border: tuple[int, int, int, int], value: int) -> Any:
-    """x (N, H, W, C) with pixels of `value` above, below, left and right."""
-    batch, height, width, channels = shape(x)
-    top, bottom, left, right = border
+def convert_quantize_channels(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    """`lwc::quantize_channels`, element by element."""
+    view = QuantizeChannelsView.of(node)
+    how = Requantize(view.dtype, middle(DTYPES[view.dtype]), -float(STEPS), float(STEPS))
 
-    def bordered(x: Any) -> Any:
-        def pixel(n: Any, h: Any, w: Any, c: Any) -> Any:
-            inside = tirx.all(h >= top, h < top + height, w >= left, w < left + width)
-            return tirx.if_then_else(inside, x(n, h - top, w - left, c), tirx.const(value, x.dtype))
+    def integers(x: Any, inverse: Any) -> Any:
+        return te.compute(x.shape, lambda *at: how.store(x(*at) * inverse(at[-1])), name="quantize")
 
-        extents = (batch, top + height + bottom, left + width + right, channels)
-        return te.compute(extents, pixel, name="bordered")
+    operands = (importer.env[view.x], relax.const(emitter.array(view.inverse_scale)))
+    return importer.block_builder.emit_te(integers, *operands, primfunc_name_hint="quantize_channels")
 
-    return builder.emit_te(bordered, x, primfunc_name_hint="bordered")
+
+def convert_dequantize_channels(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
+    """`lwc::dequantize_channels`, element by element."""
+    view = DequantizeChannelsView.of(node)
+    x = importer.env[view.x]
+    zero_point = tirx.const(middle(DTYPES[str(x.ty.dtype)]), "int32")
+
+    def real(x: Any, scale: Any) -> Any:
+        return te.compute(
+            x.shape,
+            lambda *at: (x(*at).astype("int32") - zero_point).astype("float32") * scale(at[-1]),
+            name="dequantize",
+        )
+
+    operands = (x, relax.const(emitter.array(view.scale)))
+    return importer.block_builder.emit_te(real, *operands, primfunc_name_hint="dequantize_channels")
+
+
+def convert_recenter(node: fx.Node, importer: Any) -> Any:
+    """`lwc::recenter`, element by element."""
+    operands: Any = node.args
+    source, dtype = operands
+
+    def recentered(x: Any) -> Any:
+        step = tirx.const(int(np.iinfo(dtype).min) - int(np.iinfo(str(x.dtype)).min), "int32")
+        return te.compute(x.shape, lambda *at: (x(*at).astype("int32") + step).astype(dtype), name="recenter")
+
+    return importer.block_builder.emit_te(recentered, importer.env[source], primfunc_name_hint="recenter")
 
 
 def _gemm(
@@ -146,7 +213,8 @@ def _gemm(
     if inner % _WORD:
         # The weights of what is added are zero.
         x = builder.emit(relax.op.nn.pad(x, [0, 0, 0, round_up(inner, _WORD) - inner]))
-    kernel = quantized_gemm.plan(rows, round_up(inner, _WORD), columns, _requantize(view, x), emitter.target)
+    how = _requantize(view, x)
+    kernel = emitter.chosen(quantized_gemm.plan(rows, round_up(inner, _WORD), columns, how, emitter.target))
     if residual is not None:
         residual = reshape(builder, residual, (rows, columns))
     operands = (x, quantized_gemm.pack(kernel, weight))
@@ -175,7 +243,7 @@ def _call(
     return first_columns(builder, y, columns)
 
 
-def _requantize(view: QuantizedConvView | QuantizedLinearView, x: Any) -> Requantize:
+def _requantize(view: QuantizedConvView | QuantizedLinearView | RescaleView, x: Any) -> Requantize:
     return Requantize(
         str(x.ty.dtype),
         view.zero_point,

@@ -22,7 +22,7 @@ def convert_separable(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
         Epilogue(view.activation, view.minimum, view.maximum),
     )
     window = Window((height, width), view.stride, view.padding, view.dilation)
-    kernel = separable.plan(shape(x), outputs, window, epilogues, emitter.target)
+    kernel = emitter.chosen(separable.plan(shape(x), outputs, window, epilogues, emitter.target))
     extents = (kernel.batch, *kernel.output_size, outputs)
     residual = None
     if view.residual is not None:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import fx
 
 from lwc.errors import UnsupportedError
+from lwc.lower.choose import Choose
 from lwc.lower.kernel import ATTRIBUTE, KernelTable
-from lwc.lower.layer import variable_name
+from lwc.lower.layer import layer_name, variable_name
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.targets.target import Target
 from lwc.tvm_api import relax, te
@@ -24,11 +25,24 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Emitter:
-    """Emits calls of kernels for `layer`; `constants` holds the tensors behind the graph's placeholders."""
+    """Emits calls of kernels for a node; `constants` holds the tensors behind the graph's placeholders.
+
+    `original` is the node in the program, None where it is not known.
+    """
 
     constants: dict[str, torch.Tensor]
     kernels: KernelTable
-    layer: str = ""
+    choose: Choose
+    original: fx.Node | None = None
+
+    @property
+    def layer(self) -> str:
+        """The model's own name of the layer; empty where it is not known."""
+        return "" if self.original is None else layer_name(self.original)
+
+    def chosen(self, kernel: Any) -> Any:
+        """The kernel to take where `kernel` is the plan."""
+        return kernel if self.original is None else self.choose(self.original, kernel)
 
     @property
     def target(self) -> Target:

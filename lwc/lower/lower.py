@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from lwc.lower.calls import Call, CallList, View, list_calls
+from lwc.lower.choose import Choose, as_planned
 from lwc.lower.memory import ALIGNMENT, aligned, lifetimes, plan_arena
 from lwc.lower.program import Buffer, KernelCall, LoweredProgram, Space
 from lwc.lower.relax_import import import_program
@@ -16,12 +17,12 @@ from lwc.tvm_api import borrowed_bytes, te, tirx
 _BORROWED_BLOCKS = 16  # at a time: LWC_WORKSPACE_BLOCKS of runtime/lwc_internal.h
 
 
-def lower(program: Program, target: Target) -> LoweredProgram:
-    """The static form of `program`, its kernels scheduled for `target`.
+def lower(program: Program, target: Target, choose: Choose = as_planned) -> LoweredProgram:
+    """The static form of `program`, its kernels scheduled for `target`; `choose` may take others than are planned.
 
     Raises UnsupportedError for an operator or a shape that has no static form.
     """
-    module, kernels = import_program(program, target)
+    module, kernels = import_program(program, target, choose)
     module = lower_relax(module)
     calls = list_calls(module)
     functions = {

@@ -10,9 +10,9 @@ from torch._decomp import decomposition_table
 
 from lwc.errors import LwcError, UnsupportedError
 from lwc.files import one_line
+from lwc.lower.choose import Choose, as_planned
 from lwc.lower.convert import Converter, converters
 from lwc.lower.kernel import KernelTable
-from lwc.lower.layer import layer_name
 from lwc.ops.view import named_arguments
 from lwc.targets.target import Target
 from lwc.trace import Program
@@ -41,7 +41,9 @@ _WRONG_IN_TVM = frozenset(
 )
 
 
-def import_program(program: Program, target: Target) -> tuple[tvm.IRModule, KernelTable]:
+def import_program(
+    program: Program, target: Target, choose: Choose = as_planned
+) -> tuple[tvm.IRModule, KernelTable]:
     """The Relax module of `program` and the kernels that its functions with attribute `lwc.kernel` name.
 
     Raises UnsupportedError naming the operator and its source line where TVM has no importer for it.
@@ -49,7 +51,7 @@ def import_program(program: Program, target: Target) -> tuple[tvm.IRModule, Kern
     exported = _export(program)
     constants = _constants(exported)
     kernels = KernelTable(target)
-    own = converters(constants, kernels, _layers(program, exported))
+    own = converters(constants, kernels, _originals(program, exported), choose)
     _check_operators(exported.graph_module.graph, set(own))
     module = from_exported_program(
         exported,
@@ -141,12 +143,12 @@ def _source(node: fx.Node) -> str:
     return places[-1].removeprefix("File ") if places else f"node {node.name}"
 
 
-def _layers(program: Program, exported: torch.export.ExportedProgram) -> dict[str, str]:
-    """The layer of each node of `exported` that exporting keeps as it is, and in its order."""
+def _originals(program: Program, exported: torch.export.ExportedProgram) -> dict[str, fx.Node]:
+    """The program's own node for each of `exported`, by its name, that exporting keeps as it is, and in its order."""
     ours, theirs = (_kept_calls(graph) for graph in (program.module.graph, exported.graph_module.graph))
     if [node.target for node in ours] != [node.target for node in theirs]:
         return {}
-    return {after.name: layer_name(before) for before, after in zip(ours, theirs, strict=True)}
+    return {after.name: before for before, after in zip(ours, theirs, strict=True)}
 
 
 def _kept_calls(graph: fx.Graph) -> list[fx.Node]:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lwc.errors import BadInputError, UnsupportedError
 from lwc.files import one_line, read_regular
@@ -37,11 +38,15 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of `images` have their class as the likeliest, and among the five likeliest (None: too few classes)."""
+    """How many of `images` have their class as the likeliest, and among the five likeliest (None: too few classes).
+
+    `agreement`: for how many the likeliest class is that of the model before it was changed.
+    """
 
     images: int
     top1: int
     top5: int | None
+    agreement: int
 
 
 def read_labels(folder: Path) -> tuple[LabelledImage, ...]:
@@ -124,33 +129,36 @@ def evaluate(
     images: Sequence[LabelledImage],
     note: Callable[[str], None],
 ) -> list[Accuracy]:
-    """The accuracy of each of `modules`, which take what `model` takes; `note` is told of the progress.
+    """The accuracy of each of `modules`, which take what `model` takes, and how often it agrees with the first.
 
+    `note` is told of the progress.
     `require_classifier` has passed. Raises BadInputError for an image that is missing or damaged.
     """
     assert model.preprocessing is not None
-    # Of each image: the place of its class among the likeliest, and how many classes there are.
-    places: list[list[int]] = [[] for _ in modules]
-    classes = 0
+    # Of each image: its likeliest classes in order, five where there are as many.
+    orders: list[list[NDArray[np.intp]]] = [[] for _ in modules]
     for number, image in enumerate(images, start=1):
         pixels = torch.from_numpy(preprocess_image(image.path, model.preprocessing))
-        for module, found in zip(modules, places, strict=True):
+        for module, found in zip(modules, orders, strict=True):
             with torch.no_grad():
                 logits = module(pixels)[0]
             if not bool(torch.isfinite(logits).all()):
                 raise BadInputError(
                     f"{image.path}: the model gives NaN or infinity for it; check the weights"
                 )
-            classes = len(logits)
-            order = np.argsort(-logits.numpy(), kind="stable")
-            found.append(int(np.flatnonzero(order == image.label)[0]))
+            found.append(np.argsort(-logits.numpy(), kind="stable")[:_FIVE])
         note(f"{number} of {len(images)} images")
-    return [_accuracy(found, classes) for found in places]
+    labels = [image.label for image in images]
+    return [_accuracy(found, labels, orders[0]) for found in orders]
 
 
-def _accuracy(places: Sequence[int], classes: int) -> Accuracy:
-    top5 = sum(place < _FIVE for place in places) if classes >= _FIVE else None
-    return Accuracy(len(places), sum(place == 0 for place in places), top5)
+def _accuracy(
+    orders: Sequence[NDArray[np.intp]], labels: Sequence[int], first: Sequence[NDArray[np.intp]]
+) -> Accuracy:
+    top1 = sum(order[0] == label for order, label in zip(orders, labels, strict=True))
+    top5 = sum(label in order for order, label in zip(orders, labels, strict=True))
+    agreement = sum(order[0] == other[0] for order, other in zip(orders, first, strict=True))
+    return Accuracy(len(labels), int(top1), top5 if len(orders[0]) == _FIVE else None, int(agreement))
 
 
 def wilson_interval(right: int, images: int) -> tuple[float, float]:

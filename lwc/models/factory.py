@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from lwc.errors import STOPS, BadInputError, LwcError, UnsupportedError
 from lwc.files import one_line
@@ -104,7 +104,17 @@ def _unpack(text: str, returned: Any) -> tuple[nn.Module, tuple[torch.Tensor, ..
             raise UnsupportedError(
                 f"{text}: example input {index} is {item.dtype} of shape {shape}; give it float32 elements"
             )
-    return module.eval(), tuple(item.detach().contiguous() for item in inputs)
+    return _in_eval_mode(module), tuple(item.detach().contiguous() for item in inputs)
+
+
+def _in_eval_mode(module: nn.Module) -> nn.Module:
+    try:
+        return module.eval()
+    # An exported module, such as PyTorch's quantization gives, stays in the mode in which it was exported.
+    except NotImplementedError:
+        if not isinstance(module, fx.GraphModule):
+            raise
+        return module
 
 
 def _probe(text: str, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:

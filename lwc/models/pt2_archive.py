@@ -21,7 +21,7 @@ _MAX_ENTRIES = 20_000
 _MAX_TENSOR_BYTES = 1024**3
 _AGAIN = "export the model again with torch.export.save"
 # Serialized number -> dtype: weights and constants are of these.
-_DTYPES = {4: torch.int32, 5: torch.int64, 7: torch.float32, 12: torch.bool}
+_DTYPES = {1: torch.uint8, 2: torch.int8, 4: torch.int32, 5: torch.int64, 7: torch.float32, 12: torch.bool}
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _tensor(where: str, meta: Mapping[str, Any], content: bytes) -> torch.Tensor
     """A dense copy of the tensor that `meta` describes in `content`, every element inside of it."""
     dtype = next((dtype for code, dtype in _DTYPES.items() if code == meta.get("dtype")), None)
     if dtype is None:
-        raise UnsupportedError(f"{where} is not float32, int32, int64 or bool; convert the model to float32")
+        raise UnsupportedError(f"{where} is not float32, bool, or an integer; convert the model to float32")
     sizes, strides = static_sizes(where, meta.get("sizes")), static_sizes(where, meta.get("strides"))
     (offset,) = static_sizes(where, [meta.get("storage_offset")])
     if len(sizes) != len(strides):

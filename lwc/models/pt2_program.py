@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.ao.quantization.fx._decomposed  # registers the operators of quantized programs
 from torch._export.serde import schema
 from torch._export.serde.serialize import ExportedProgramDeserializer, _dict_to_dataclass
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+import lwc.ops  # noqa: F401  registers lwc's
 from lwc.errors import BadInputError, LwcError, UnsupportedError
 from lwc.files import one_line
 from lwc.models.pt2_archive import Archive
@@ -27,6 +29,12 @@ _REFUSED = {
     "as_custom_obj": "custom objects",
     "as_operator": "operators as arguments",
     "as_string_to_argument": "dictionaries as arguments",
+}
+# All of them of PyTorch's operators, of lwc's those that a traced program may have.
+_OPERATORS = {
+    "aten": None,
+    "quantized_decomposed": None,
+    "lwc": ("quantize", "dequantize", "dequantize_weight"),
 }
 _INPUT_KINDS = ("user_input", "parameter", "buffer", "tensor_constant")
 # Operators of aten that open files, or lay a tensor over memory anew.
@@ -109,18 +117,25 @@ def _keys(value: Any) -> Iterator[str]:
 
 def _check_operator(path: Path, node: dict[str, Any]) -> None:
     target = node["target"]
-    prefix, _, rest = target.partition("torch.ops.aten.")
-    name, _, overload = rest.partition(".")
-    operator = None
-    if not prefix and name.isidentifier() and overload.isidentifier():
-        operator = getattr(getattr(torch.ops.aten, name, None), overload, None)
-    if not isinstance(operator, torch._ops.OpOverload) or name in _REFUSED_OPERATORS:
+    if not isinstance(_operator(target), torch._ops.OpOverload):
         raise UnsupportedError(f"{path}: calls {target!r:.100}, not a plain operator of aten; remove it")
     for argument in node["inputs"]:
         if argument["name"] in ("train", "training") and argument["arg"].get("as_bool") is True:
             raise UnsupportedError(
                 f"{path}: was exported in training mode; call model.eval() before the export"
             )
+
+
+def _operator(target: str) -> Any:
+    """The operator of this name, None where it is not let through."""
+    prefix, _, rest = target.partition("torch.ops.")
+    space, name, overload = (*rest.split("."), "", "", "")[:3]
+    allowed = _OPERATORS.get(space, ())
+    if prefix or rest.count(".") != 2 or not (name.isidentifier() and overload.isidentifier()):
+        return None
+    if name in _REFUSED_OPERATORS or (allowed is not None and name not in allowed):
+        return None
+    return getattr(getattr(getattr(torch.ops, space), name, None), overload, None)
 
 
 def _check_signature(path: Path, signature: dict[str, Any]) -> None:

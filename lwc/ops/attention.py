@@ -41,7 +41,7 @@ def attention(
     The result is (B, M, heads * value size).
     """
     q, k, v = (
-        _split(x, heads, Heads(*where))
+        split_heads(x, heads, Heads(*where))
         for x, where in ((query, query_heads), (key, key_heads), (value, value_heads))
     )
     scores = scale * (q @ k.transpose(-1, -2))
@@ -51,7 +51,7 @@ def attention(
     return apply_epilogue(y, None, activation, minimum, maximum).clone(memory_format=torch.contiguous_format)
 
 
-def _split(x: torch.Tensor, heads: int, where: Heads) -> torch.Tensor:
+def split_heads(x: torch.Tensor, heads: int, where: Heads) -> torch.Tensor:
     """The heads of x (B, N, C) as (B, heads, N, size)."""
     extent = (heads - 1) * where.stride + where.size
     return x.narrow(-1, where.offset, extent).unfold(-1, where.size, where.stride).transpose(1, 2)

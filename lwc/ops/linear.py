@@ -54,3 +54,8 @@ class LinearView(OperatorView):
     activation: str
     minimum: float | None
     maximum: float | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing follows the product and the bias."""
+        return (self.residual, self.activation, self.minimum, self.maximum) == (None, "identity", None, None)

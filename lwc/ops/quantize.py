@@ -1,4 +1,4 @@
-"""`lwc::quantize`, `lwc::dequantize` and `lwc::dequantize_weight`: between real numbers and 8-bit ones."""
+"""`lwc::quantize`, `lwc::dequantize`, `lwc::dequantize_weight` and `lwc::recenter`: real numbers and 8-bit ones."""
 
 from dataclasses import dataclass
 
@@ -43,6 +43,17 @@ def dequantize_weight(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor
 @dequantize_weight.register_fake
 def _dequantize_weight_shape(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     return torch.empty(weight.shape, dtype=scale.dtype, device=weight.device)
+
+
+@torch.library.custom_op("lwc::recenter", mutates_args=())
+def recenter(x: torch.Tensor, dtype: str) -> torch.Tensor:
+    """x (uint8 or int8) as the other of the two, `dtype`: the same steps from the lowest number, never x itself."""
+    return (x.int() - torch.iinfo(x.dtype).min + torch.iinfo(DTYPES[dtype]).min).to(DTYPES[dtype])
+
+
+@recenter.register_fake
+def _recenter_shape(x: torch.Tensor, dtype: str) -> torch.Tensor:
+    return torch.empty(x.shape, dtype=DTYPES[dtype], device=x.device)
 
 
 @dataclass(frozen=True)

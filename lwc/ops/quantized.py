@@ -1,4 +1,4 @@
-"""Layers on 8-bit integers: `lwc::qconv2d`, `lwc::qlinear` and `lwc::qmean`.
+"""Layers on 8-bit integers: `lwc::qconv2d`, `lwc::qlinear`, `lwc::qmean` and `lwc::rescale`.
 
 The operands from `residual` on are those of `requantize`, and mean the same in each. A result of `zero_point` None is
 float32, else of the type of x.
@@ -152,6 +152,41 @@ def _qmean_shape(
     return _empty(x, x.sum(tuple(axes), keepdim).shape, multiplier, rest)
 
 
+@torch.library.custom_op("lwc::rescale", mutates_args=())
+def rescale(
+    x: torch.Tensor,
+    multiplier: torch.Tensor,
+    input_zero_point: int,
+    residual: torch.Tensor | None,
+    residual_multiplier: float,
+    residual_zero_point: int,
+    activation: str,
+    inverse_scale: float,
+    minimum: float | None,
+    maximum: float | None,
+    zero_point: int | None,
+) -> torch.Tensor:
+    """requantize(x - input_zero_point), element by element: another scale, a sum, an activation; multiplier: (1,)."""
+    return requantize(
+        x.double() - input_zero_point,
+        multiplier,
+        residual,
+        residual_multiplier,
+        residual_zero_point,
+        activation,
+        inverse_scale,
+        minimum,
+        maximum,
+        zero_point,
+        x.dtype,
+    ).contiguous()
+
+
+@rescale.register_fake
+def _rescale_shape(x: torch.Tensor, multiplier: torch.Tensor, *rest: Any) -> torch.Tensor:
+    return _empty(x, x.shape, multiplier, rest)
+
+
 @dataclass(frozen=True)
 class QuantizedConvView(OperatorView):
     """The operands of a node that calls `lwc::qconv2d`, by name."""
@@ -203,6 +238,23 @@ class QuantizedMeanView(OperatorView):
     axes: tuple[int, ...]
     keepdim: bool
     input_zero_point: int
+    minimum: float | None
+    maximum: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True)
+class RescaleView(OperatorView):
+    """The operands of a node that calls `lwc::rescale`, by name."""
+
+    x: fx.Node
+    multiplier: fx.Node
+    input_zero_point: int
+    residual: fx.Node | None
+    residual_multiplier: float
+    residual_zero_point: int
+    activation: str
+    inverse_scale: float
     minimum: float | None
     maximum: float | None
     zero_point: int | None

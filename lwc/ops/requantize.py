@@ -11,7 +11,7 @@ float64, which holds every integer up to 2^53.
 
 import torch
 
-from lwc.ops.activation import ACTIVATIONS
+from lwc.ops.exact import ACTIVATIONS, multiply_add
 
 # The part of a residual is exact in float32: nine bits of a centred byte times these of its multiplier.
 RESIDUAL_BITS = 15
@@ -34,9 +34,7 @@ def requantize(
 
     multiplier: (channels,); residual: like the result, 8-bit or float32.
     """
-    value = _multiply_add(
-        accumulator.float(), multiplier, _addend(residual, residual_multiplier, residual_zero_point)
-    )
+    value = multiply_add(accumulator, multiplier, _addend(residual, residual_multiplier, residual_zero_point))
     value = _activate(value, activation, inverse_scale)
     if minimum is not None or maximum is not None:
         value = value.clamp(minimum, maximum)
@@ -45,14 +43,10 @@ def requantize(
     return (value.round() + zero_point).to(dtype)
 
 
-def _multiply_add(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
-    """a b + c in float32, rounded once (but where the sum in float64 lies just between two numbers of float32)."""
-    product = a.double() * b.double()
-    return (product if c is None else product + c.double()).float()
-
-
-def _addend(residual: torch.Tensor | None, multiplier: float, zero_point: int) -> torch.Tensor | None:
-    if residual is None or residual.is_floating_point():
+def _addend(residual: torch.Tensor | None, multiplier: float, zero_point: int) -> torch.Tensor | float:
+    if residual is None:
+        return 0.0
+    if residual.is_floating_point():
         return residual
     return (residual.int() - zero_point).float() * multiplier
 
@@ -61,6 +55,7 @@ def _activate(value: torch.Tensor, activation: str, inverse_scale: float) -> tor
     if activation == "identity":
         return value if inverse_scale == 1 else value * inverse_scale
     if activation == "hardswish":
+        # The division by six in the scale.
         return value * (value + 3).clamp(0, 6) * single(inverse_scale / 6)
     return ACTIVATIONS[activation](value) * inverse_scale
 

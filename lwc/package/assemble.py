@@ -34,8 +34,9 @@ def assemble(parts: Parts, verification: Verification, folder: Path) -> Manifest
     (folder / "example.c").write_text(emit.example(parts.interface))
     for index, sample in enumerate(parts.samples[0]):
         np.save(folder / sample_name("sample_input", index), sample)
-    for index, (expected, *_) in enumerate(parts.reference.float64):
-        np.save(folder / sample_name("expected_output", index), expected.astype(np.float32))
+    outputs = zip(parts.interface.outputs, parts.reference.float64, strict=True)
+    for index, (info, (expected, *_)) in enumerate(outputs):
+        np.save(folder / sample_name("expected_output", index), expected.astype(info.dtype))
     manifest = _describe(parts, verification, folder)
     (folder / MANIFEST_NAME).write_text(dump_manifest(manifest))
     return manifest
@@ -57,6 +58,7 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
         tools=_tools(parts.toolchain),
         passes=tuple(map(_pass_entry, (*parts.rewritten.records, *integer_passes))),
         calls=tuple(_call_entry(call, parts.lowered) for call in parts.lowered.calls),
+        tuned_layers=parts.tuned_layers,
         pruning=pruning,
         quantization=None if parts.quantized is None else parts.quantized.quantization,
         macs=counts.macs - (pruning.removed_macs if pruning else 0),

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from lwc.lower.memory import aligned
 from lwc.lower.program import Buffer, LoweredProgram
@@ -39,8 +40,8 @@ class Memory:
 
 
 def tensor_bytes(info: TensorInfo) -> int:
-    """The size in bytes of a tensor of float32."""
-    return 4 * math.prod(info.shape)
+    """The size of a tensor in bytes."""
+    return np.dtype(info.dtype).itemsize * math.prod(info.shape)
 
 
 def memory_of(lowered: LoweredProgram, interface: Interface) -> Memory:
@@ -125,7 +126,15 @@ def _buffer(buffer: Buffer, shapes: _Shapes) -> dict[str, Any]:
 
 def _ports(interface: Interface) -> dict[str, Any]:
     def describe(info: TensorInfo) -> dict[str, Any]:
-        return {"name": info.name, "layout": info.layout, "shape": info.shape, "bytes": tensor_bytes(info)}
+        return {
+            **info.model_dump(),
+            "bytes": tensor_bytes(info),
+            # The shortest text that is the same float32.
+            "scale": str(np.float32(info.scale)) + "f",
+            "is_float": info.dtype == "float32",
+            "c_type": "float" if info.dtype == "float32" else f"{info.dtype}_t",
+            "c_name": f"{interface.name}_{info.name}".upper(),
+        }
 
     return {
         "name": interface.name,

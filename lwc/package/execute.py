@@ -1,5 +1,6 @@
 """Running a package's `lwc-run`: on this machine, or under emulation."""
 
+import json
 import math
 import platform
 import shutil
@@ -11,15 +12,14 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lwc.errors import BadInputError, LwcError, ResourceError, UnsupportedError, UsageError, VerificationError
 from lwc.package.manifest import PROGRAM_NAME, Manifest, TensorInfo, open_package
+from lwc.package.steps import Elements
 from lwc.targets.native import cpu_features
 from lwc.targets.target import Target
 
 How = Literal["native", "qemu", "qemu-static"]
-Array = NDArray[np.float32]
 
 _TIMEOUT = 1800  # seconds: a large model under emulation takes minutes
 
@@ -70,8 +70,16 @@ def find_runner(target: Target) -> Runner:
     return Runner("qemu-static", (emulator,))
 
 
-def run_package(package: Path, inputs: Sequence[Array], threads: int = 0) -> tuple[Array, ...]:
-    """The package's outputs for `inputs` (float32, of the manifest's shapes), natively or under qemu.
+def runs_natively(target: Target) -> bool:
+    """Whether this machine's processor runs programs for `target`, so that their times mean something."""
+    try:
+        return find_runner(target).how == "native"
+    except ResourceError:
+        return False
+
+
+def run_package(package: Path, inputs: Sequence[Elements], threads: int = 0) -> tuple[Elements, ...]:
+    """The package's outputs for `inputs` (of the manifest's types and shapes), natively or under qemu.
 
     Raises BadInputError for a malformed package or input, VerificationError for a changed file,
     ResourceError where this machine cannot run the package.
@@ -95,16 +103,12 @@ def find_package_runner(package: Path, manifest: Manifest) -> Runner:
 
 
 def run_program(
-    runner: Runner, program: Path, interface: Interface, inputs: Sequence[Array], threads: int = 0
-) -> tuple[Array, ...]:
+    runner: Runner, program: Path, interface: Interface, inputs: Sequence[Elements], threads: int = 0
+) -> tuple[Elements, ...]:
     """The outputs that `program`, the lwc-run of a model with this `interface`, gives for `inputs`."""
     _check_inputs(interface, inputs)
     with tempfile.TemporaryDirectory(prefix="lwc-run-") as folder:
-        arguments = ["--threads", str(threads)]
-        for index, array in enumerate(inputs):
-            path = Path(folder) / f"input_{index}"
-            path.write_bytes(np.ascontiguousarray(array).tobytes())
-            arguments += ["--input", str(path)]
+        arguments = ["--threads", str(threads), *_input_arguments(inputs, Path(folder))]
         results = [Path(folder) / f"output_{index}" for index in range(len(interface.outputs))]
         for path in results:
             arguments += ["--output", str(path)]
@@ -112,18 +116,40 @@ def run_program(
         return tuple(_read_output(path, info) for path, info in zip(results, interface.outputs, strict=True))
 
 
-def _check_inputs(interface: Interface, inputs: Sequence[Array]) -> None:
+def profile_program(
+    program: Path, interface: Interface, inputs: Sequence[Elements], threads: int, repeat: int
+) -> tuple[float, list[float]]:
+    """Median microseconds of `repeat` runs of `program`, an lwc-run for this machine, and of each call of a kernel."""
+    _check_inputs(interface, inputs)
+    with tempfile.TemporaryDirectory(prefix="lwc-run-") as folder:
+        arguments = ["--threads", str(threads), *_input_arguments(inputs, Path(folder))]
+        command = [str(program.resolve()), *arguments, "--repeat", str(repeat), "--profile"]
+        whole, calls = map(json.loads, _execute(command, program).splitlines())
+    return 1e3 * whole["median_ms"], [1e-3 * nanoseconds for nanoseconds in calls["calls_ns"]]
+
+
+def _input_arguments(inputs: Sequence[Elements], folder: Path) -> list[str]:
+    """Writes `inputs` to `folder`; the arguments of lwc-run that name them."""
+    arguments = []
+    for index, array in enumerate(inputs):
+        path = folder / f"input_{index}"
+        path.write_bytes(np.ascontiguousarray(array).tobytes())
+        arguments += ["--input", str(path)]
+    return arguments
+
+
+def _check_inputs(interface: Interface, inputs: Sequence[Elements]) -> None:
     if len(inputs) != len(interface.inputs):
         raise UsageError(f"{interface.name}: takes {len(interface.inputs)} inputs, {len(inputs)} were given")
     for array, info in zip(inputs, interface.inputs, strict=True):
-        if array.shape != info.shape or array.dtype != np.float32:
+        if array.shape != info.shape or array.dtype != info.dtype:
             raise BadInputError(
-                f"input {info.name!r}: is {array.dtype} {array.shape}; give float32 {tuple(info.shape)}"
+                f"input {info.name!r}: is {array.dtype} {array.shape}; give {info.dtype} {tuple(info.shape)}"
             )
 
 
-def _execute(command: list[str], program: Path) -> None:
-    """Run `command`; its exit codes are those of lwc."""
+def _execute(command: list[str], program: Path) -> str:
+    """Run `command`, whose exit codes are those of lwc; what it wrote to stdout."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -133,7 +159,7 @@ def _execute(command: list[str], program: Path) -> None:
             f"{program}: cannot be run ({error.strerror}); is the folder mounted noexec?"
         ) from None
     if done.returncode == 0:
-        return
+        return done.stdout
     reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1].removeprefix(
         "lwc-run: "
     )
@@ -145,11 +171,11 @@ def _execute(command: list[str], program: Path) -> None:
     raise errors.get(done.returncode, VerificationError)(f"{program}: {reason}")
 
 
-def _read_output(path: Path, info: TensorInfo) -> Array:
+def _read_output(path: Path, info: TensorInfo) -> Elements:
     content = path.read_bytes() if path.is_file() else b""
-    wanted = 4 * math.prod(info.shape)
+    wanted = np.dtype(info.dtype).itemsize * math.prod(info.shape)
     if len(content) != wanted:
         raise VerificationError(
             f"output {info.name!r}: {len(content)} bytes were written, not the {wanted} bytes that it has"
         )
-    return np.frombuffer(content, np.float32).reshape(info.shape)
+    return np.frombuffer(content, info.dtype).reshape(info.shape)

@@ -37,16 +37,40 @@ def compile_sources(
     toolchain: Toolchain, folder: Path, name: str, program: str, weights: bytes, kernels: bytes
 ) -> tuple[str, ...]:
     """Compile all parts of the library in `folder`, where NAME.h lies already; returns the object files' names."""
+    own = compile_program(toolchain, folder, name, program, weights, kernels)
+    return (*own, *compile_runtime(toolchain, folder, name))
+
+
+def compile_program(
+    toolchain: Toolchain, folder: Path, name: str, program: str, weights: bytes, kernels: bytes
+) -> tuple[str, ...]:
+    """Compile what one model has of its own."""
     (folder / "program.c").write_text(program)
     (folder / "weights.bin").write_bytes(weights)
     (folder / "weights.S").write_text(_WEIGHTS)
     (folder / "kernels.o").write_bytes(kernels)
+    _compile(toolchain, folder, name, ("program.c", "weights.S"))
+    return ("kernels.o", "program.o", "weights.o")
+
+
+def compile_runtime(toolchain: Toolchain, folder: Path, name: str) -> tuple[str, ...]:
+    """Compile what all models called `name` have, and the program `lwc-run`, which is linked by itself."""
+    with as_file(files("lwc.runtime")) as runtime:
+        _compile(toolchain, folder, name, [str(runtime / file) for file in (*_RUNTIME, _PROGRAM)])
+    return runtime_objects()
+
+
+def runtime_objects() -> tuple[str, ...]:
+    """The names of the object files that `compile_runtime` makes for a library."""
+    return tuple(file.replace(".c", ".o") for file in _RUNTIME)
+
+
+def _compile(toolchain: Toolchain, folder: Path, name: str, sources: Sequence[str]) -> None:
     with as_file(files("lwc.runtime")) as runtime:
         options = [*_COMPILE, *_definitions(name, runtime)]
-        for source in (*(str(runtime / file) for file in (*_RUNTIME, _PROGRAM)), "program.c", "weights.S"):
+        for source in sources:
             # One at a time: zig takes the first source only.
             toolchain.run([*options, "-c", source], folder)
-    return ("kernels.o", "program.o", "weights.o", *(file.replace(".c", ".o") for file in _RUNTIME))
 
 
 def link_library(toolchain: Toolchain, folder: Path, name: str, objects: Sequence[str]) -> None:

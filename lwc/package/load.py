@@ -16,20 +16,35 @@ from numpy.typing import NDArray
 
 from lwc.errors import BadInputError, LwcError, ResourceError, UnsupportedError, VerificationError
 from lwc.files import MAX_JSON_BYTES, parse_json_object, read_regular
+from lwc.package.steps import Elements, dequantize, quantize
 
-Array = NDArray[np.float32]
 _MANIFEST = "manifest.json"
-_FLOAT32 = np.dtype(np.float32)
+# By the numbers of lwc_dtype in the package's header.
+_DTYPES = {1: "float32", 2: "uint8"}
 MAX_THREADS = 256  # of runtime/lwc_internal.h; ctypes would cut larger numbers to 32 bits
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output: float32, dense, row-major, in the order of `layout`."""
+    """An input or output: dense, row-major, in the order of `layout`, its elements "float32" or "uint8".
+
+    real number = scale (element - zero_point); of float32 they are 1 and 0.
+    """
 
     name: str
     layout: str
     shape: tuple[int, ...]
+    dtype: str = "float32"
+    scale: float = 1.0
+    zero_point: int = 0
+
+    def quantize(self, real: NDArray[np.float32]) -> Elements:
+        """Finite numbers as the tensor's elements: to the nearest step, half to even, within the type."""
+        return quantize(real, self)
+
+    def dequantize(self, elements: Elements) -> NDArray[np.float32]:
+        """The real numbers that the tensor's elements stand for."""
+        return dequantize(elements, self)
 
 
 class _Info(ctypes.Structure):
@@ -40,6 +55,8 @@ class _Info(ctypes.Structure):
         ("rank", ctypes.c_uint32),
         ("shape", ctypes.c_int64 * 8),
         ("bytes", ctypes.c_size_t),
+        ("scale", ctypes.c_float),
+        ("zero_point", ctypes.c_int32),
     )
 
 
@@ -58,14 +75,14 @@ class Context:
             raise BadInputError(f"{threads} threads: give a number from 0 to {MAX_THREADS}")
         model._check(model._function("create_context")(model._handle, threads, ctypes.byref(self._handle)))
 
-    def run(self, *inputs: Array) -> tuple[Array, ...]:
+    def run(self, *inputs: Elements) -> tuple[Elements, ...]:
         """The outputs for `inputs`, arrays of exactly the shapes and the dtype that the model states.
 
         Raises BadInputError for a wrong number, shape or dtype of arrays, or for NaN and infinity in them.
         """
         return self._run("run", inputs)
 
-    def profile(self, *inputs: Array) -> NDArray[np.uint64]:
+    def profile(self, *inputs: Elements) -> NDArray[np.uint64]:
         """How long each call of a kernel takes for `inputs`, in nanoseconds, in the order of the calls.
 
         Raises what `run` raises.
@@ -74,20 +91,14 @@ class Context:
         self._run("run_profiled", inputs, times.ctypes.data_as(ctypes.c_void_p), len(times))
         return times
 
-    def _run(self, function: str, inputs: tuple[Array, ...], *further: Any) -> tuple[Array, ...]:
+    def _run(self, function: str, inputs: tuple[Elements, ...], *further: Any) -> tuple[Elements, ...]:
         model = self._model
         if len(inputs) != len(model.inputs):
             raise BadInputError(f"{model.name}: takes {len(model.inputs)} inputs, {len(inputs)} were given")
         for array, tensor in zip(inputs, model.inputs, strict=True):
-            if not isinstance(array, np.ndarray) or array.dtype != _FLOAT32 or array.shape != tensor.shape:
-                given = (
-                    f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-                )
-                raise BadInputError(
-                    f"input {tensor.name!r}: is {given}; give a float32 array of {tensor.shape}"
-                )
+            _check_input(array, tensor)
         dense = [np.ascontiguousarray(array) for array in inputs]
-        outputs = tuple(np.empty(tensor.shape, _FLOAT32) for tensor in model.outputs)
+        outputs = tuple(np.empty(tensor.shape, tensor.dtype) for tensor in model.outputs)
         with self._lock:
             if not self._handle:
                 raise BadInputError(f"{model.name}: the context is closed; create another one")
@@ -130,7 +141,7 @@ class Model:
         self.outputs = self._tensors("output")
         self._context = Context(self, threads)
 
-    def __call__(self, *inputs: Array) -> Any:
+    def __call__(self, *inputs: Elements) -> Any:
         """The output for `inputs`; a tuple where there are several."""
         outputs = self._context.run(*inputs)
         return outputs[0] if len(outputs) == 1 else outputs
@@ -156,7 +167,8 @@ class Model:
         for index in range(self._function(f"{kind}_count")(self._handle)):
             info = _Info()
             self._check(self._function(f"{kind}_info")(self._handle, index, ctypes.byref(info)))
-            tensors.append(Tensor(info.name.decode(), info.layout.decode(), tuple(info.shape[: info.rank])))
+            name, layout, shape = info.name.decode(), info.layout.decode(), tuple(info.shape[: info.rank])
+            tensors.append(Tensor(name, layout, shape, _DTYPES[info.dtype], info.scale, info.zero_point))
         return tuple(tensors)
 
     def _check(self, status: int) -> None:
@@ -213,7 +225,20 @@ def _open_library(content: bytes, folder: Path, name: str) -> ctypes.CDLL:
             raise UnsupportedError(f"{folder}: lib{name}.so is for another machine ({error})") from None
 
 
-def _data(arrays: Sequence[Array]) -> Any:
+def _check_input(array: Elements, tensor: Tensor) -> None:
+    if not isinstance(array, np.ndarray):
+        given = type(array).__name__
+    elif array.dtype != tensor.dtype or array.shape != tensor.shape:
+        given = f"{array.dtype} {array.shape}"
+    else:
+        return
+    how = "" if tensor.dtype == "float32" else ", which its `quantize` makes of real numbers"
+    raise BadInputError(
+        f"input {tensor.name!r}: is {given}; give a {tensor.dtype} array of {tensor.shape}{how}"
+    )
+
+
+def _data(arrays: Sequence[Elements]) -> Any:
     # `array.ctypes` takes longer than the rest of a call together.
     pairs = [_Data(array.__array_interface__["data"][0], array.nbytes) for array in arrays]
     return (_Data * len(pairs))(*pairs)

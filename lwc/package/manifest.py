@@ -31,12 +31,17 @@ SampleKind = Literal["sample_input", "expected_output"]
 
 
 class TensorInfo(Frozen):
-    """An input or output: dense, row-major, in the order of `layout` ("NCHW", "N,classes")."""
+    """An input or output: dense, row-major, in the order of `layout` ("NCHW", "N,classes").
+
+    real number = scale (element - zero_point); of float32 they are 1 and 0.
+    """
 
     name: Identifier
-    dtype: Literal["float32"]
+    dtype: Literal["float32", "uint8"]
     shape: Annotated[tuple[Extent, ...], Field(max_length=8)]
     layout: str
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    zero_point: Annotated[int, Field(ge=0, le=255)] = 0
 
 
 class FileInfo(Frozen):
@@ -70,8 +75,8 @@ class CallEntry(Frozen):
 class OutputCheck(Frozen):
     """One output of the sample run against the float64 reference, as root mean squares.
 
-    `rms_error` is the library's (None where it was not run), `rms_float32` PyTorch's own in float32.
-    `deviation` is the standard deviation of the reference: near 0, agreement proves nothing.
+    `rms_error` is the library's (None where it was not run), `rms_float32` PyTorch's own in float32; of integers, in
+    steps of one. `deviation` is the standard deviation of the reference: near 0, agreement proves nothing.
     """
 
     name: Identifier
@@ -100,7 +105,8 @@ class Manifest(Frozen):
     is not None, the expected output is the pruned or quantized model's. `weights_bytes` is the size of the constants
     in the library: parameters as the kernels want them, and tables computed from them; `memory_bytes` is what one
     context allocates, and `thread_bytes` what it allocates for each thread besides; `threads` 0 leaves the choice to
-    the device.
+    the device. `tuned_layers` are the layers whose kernels tuning found, in place of the planned ones: an entry a
+    kernel, empty where the layer's name is not known.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -115,6 +121,7 @@ class Manifest(Frozen):
     tools: dict[str, str]
     passes: tuple[PassEntry, ...]
     calls: tuple[CallEntry, ...]
+    tuned_layers: tuple[str, ...] = ()
     pruning: Pruning | None
     quantization: Quantization | None
     macs: Count

@@ -15,7 +15,9 @@ from lwc.models.request import LoadedModel
 from lwc.package import emit
 from lwc.package.manifest import TensorInfo
 from lwc.package.reference import Reference, Sample, run_reference, sample_count, variations
+from lwc.package.steps import Steps, quantize
 from lwc.package.toolchain import Toolchain
+from lwc.quantize.border import Bordered, float_io
 from lwc.quantizing import Quantized
 from lwc.rewriting import Rewritten
 from lwc.targets.target import Target
@@ -23,7 +25,10 @@ from lwc.targets.target import Target
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything that a package is made from; the compiled files lie in `scratch`."""
+    """Everything that a package is made from; the compiled files lie in `scratch`.
+
+    `tuned_layers` are those with kernels that tuning found.
+    """
 
     model: LoadedModel
     target: Target
@@ -33,6 +38,7 @@ class Parts:
     toolchain: Toolchain
     scratch: Path
     quantized: Quantized | None = None
+    tuned_layers: tuple[str, ...] = ()
 
     @cached_property
     def reference(self) -> Reference:
@@ -45,20 +51,32 @@ class Parts:
     @cached_property
     def samples(self) -> list[Sample]:
         """The inputs that the library is verified with; the first ones are stored in the package."""
-        stored = tuple(np.ascontiguousarray(tensor.numpy()) for tensor in self.model.inputs)
+        stored = tuple(
+            quantize(np.ascontiguousarray(tensor.numpy()), info)
+            for tensor, info in zip(self.model.inputs, self.interface.inputs, strict=True)
+        )
         smallest = min(math.prod(info.shape) for info in self.interface.outputs)
         return variations(stored, sample_count(smallest))
 
     @cached_property
     def interface(self) -> emit.Interface:
         """The tensors at the package's border."""
-        model, lowered = self.model, self.lowered
+        model, buffers = self.model, self.lowered.buffers
+        inputs, outputs = (
+            [buffers[index].shape for index in indices]
+            for indices in (self.lowered.inputs, self.lowered.outputs)
+        )
         return emit.Interface(
             model.name,
-            _tensors(model.input_names, model.input_layouts, lowered.inputs, lowered),
-            _tensors(model.output_names, model.output_layouts, lowered.outputs, lowered),
+            _tensors(model.input_names, model.input_layouts, inputs, self.compiled.inputs),
+            _tensors(model.output_names, model.output_layouts, outputs, self.compiled.outputs),
             self.threads,
         )
+
+    @property
+    def compiled(self) -> Bordered:
+        """The program that was lowered."""
+        return float_io(self.rewritten.program) if self.quantized is None else self.quantized.compiled
 
     @property
     def memory(self) -> emit.Memory:
@@ -81,7 +99,7 @@ class Parts:
             fraction = self.rewritten.pruned.pruning.fraction
             lines.append(f"Pruned by magnitude, {fraction:g} of the channels at most, without training anew.")
         if self.quantized is not None:
-            lines.append(f"INT8, calibrated on: {self.quantized.quantization.calibration}.")
+            lines.append(f"INT8, {self.quantized.quantization.origin}.")
         if self.model.preprocessing is not None:
             lines.append(f"{self.interface.inputs[0].name}: {_describe_values(self.model.preprocessing)}.")
         return lines
@@ -97,21 +115,21 @@ def _describe_values(how: Preprocessing) -> str:
 
 
 def _tensors(
-    names: tuple[str, ...], layouts: tuple[str, ...], indices: tuple[int, ...], lowered: LoweredProgram
+    names: tuple[str, ...],
+    layouts: tuple[str, ...],
+    shapes: list[tuple[int, ...]],
+    steps: tuple[Steps, ...],
 ) -> tuple[TensorInfo, ...]:
     if len(names) > emit.MAX_TENSORS:
         raise UnsupportedError(
             f"{len(names)} inputs or outputs: a library has at most {emit.MAX_TENSORS}; join some"
         )
-    return tuple(
-        _tensor(name, layout, lowered.buffers[index].shape)
-        for name, layout, index in zip(names, layouts, indices, strict=True)
-    )
+    return tuple(_tensor(*each) for each in zip(names, layouts, shapes, steps, strict=True))
 
 
-def _tensor(name: str, layout: str, shape: tuple[int, ...]) -> TensorInfo:
+def _tensor(name: str, layout: str, shape: tuple[int, ...], steps: Steps) -> TensorInfo:
     if 0 in shape or len(shape) > emit.MAX_RANK:
         raise UnsupportedError(
             f"{name!r} has the shape {shape}: inputs and outputs have elements and at most {emit.MAX_RANK} axes"
         )
-    return TensorInfo(name=name, dtype="float32", shape=shape, layout=layout)
+    return TensorInfo(name=name, shape=shape, layout=layout, **vars(steps))

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from lwc.errors import UnsupportedError
 from lwc.files import one_line
 from lwc.oracle import in_float64
+from lwc.package.steps import Elements
 
 # The arrays for a model's inputs.
-Sample = tuple[NDArray[np.float32], ...]
+Sample = tuple[Elements, ...]
 
 # The errors of fewer numbers scatter so much that right code could seem wrong.
 _ENOUGH_NUMBERS = 1000
@@ -33,14 +34,14 @@ class Reference:
 
 
 def run_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Reference:
-    """Run `module` (float32) on each of `samples`, and a copy of it in float64.
+    """Run `module` (float32) on each of `samples`, and a copy of it in float64; integers stay what they are.
 
     Raises UnsupportedError where PyTorch cannot run the copy.
     """
     tensors = [[torch.from_numpy(array) for array in sample] for sample in samples]
     float32 = _outputs(module, tensors)
     try:
-        doubles = [[tensor.double() for tensor in sample] for sample in tensors]
+        doubles = [[_in_float64(tensor) for tensor in sample] for sample in tensors]
         double = _outputs(in_float64(module), doubles)
     except RuntimeError as error:
         raise UnsupportedError(
@@ -48,6 +49,10 @@ def run_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Referen
             f" ({one_line(error)}); make constants buffers, and leave casts to float32 out"
         ) from error
     return Reference(double, float32)
+
+
+def _in_float64(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _outputs(module: torch.nn.Module, samples: Sequence[Sequence[torch.Tensor]]) -> tuple[NDArray[Any], ...]:
@@ -73,5 +78,5 @@ def variations(sample: Sample, count: int) -> list[Sample]:
     return [tuple(_moved(array, step, count) for array in sample) for step in range(count)]
 
 
-def _moved(array: NDArray[np.float32], step: int, count: int) -> NDArray[np.float32]:
+def _moved(array: Elements, step: int, count: int) -> Elements:
     return np.roll(array, step * array.shape[-1] // count, axis=-1) if array.ndim else array

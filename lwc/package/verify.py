@@ -21,6 +21,7 @@ from lwc.package.manifest import (
     open_package,
     sample_name,
 )
+from lwc.package.steps import Elements
 
 # What PyTorch's own error may be, in parts of the output: a random model has more.
 _UNSTABLE = 0.01
@@ -34,7 +35,7 @@ def root_mean_square(values: NDArray[np.generic]) -> float:
 
 def check_output(
     name: str,
-    actual: NDArray[np.float32] | None,
+    actual: Elements | None,
     double: NDArray[np.float64],
     single: NDArray[np.float32],
     slack: float | None = None,
@@ -108,8 +109,8 @@ def _expected(package: Path, index: int, manifest: Manifest) -> NDArray[np.float
     return _read_sample(package, "expected_output", index, manifest.outputs[index]).astype(np.float64)
 
 
-def _read_sample(package: Path, kind: SampleKind, index: int, info: TensorInfo) -> NDArray[np.float32]:
-    """A stored tensor. Raises BadInputError where it is not a float32 array of the manifest's shape."""
+def _read_sample(package: Path, kind: SampleKind, index: int, info: TensorInfo) -> Elements:
+    """A stored tensor. Raises BadInputError where it is not an array of the manifest's type and shape."""
     path = package / sample_name(kind, index)
     content = io.BytesIO(read_regular(path))
     try:
@@ -117,8 +118,8 @@ def _read_sample(package: Path, kind: SampleKind, index: int, info: TensorInfo) 
     # numpy parses the header as Python source, which raises nearly anything on a damaged one.
     except Exception:
         raise BadInputError(f"{path}: is not an array in numpy's format; compile the package again") from None
-    if array.dtype != np.float32 or array.shape != info.shape:
+    if array.dtype != info.dtype or array.shape != info.shape:
         raise BadInputError(
-            f"{path}: is {array.dtype} {array.shape}, not float32 {info.shape}; compile it again"
+            f"{path}: is {array.dtype} {array.shape}, not {info.dtype} {info.shape}; compile it again"
         )
     return np.asarray(array)

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lwc.errors import ResourceError
 from lwc.package.execute import Runner, find_runner, run_program
 from lwc.package.link import link_static_program
 from lwc.package.manifest import PROGRAM_NAME, Verification
 from lwc.package.parts import Parts
+from lwc.package.steps import Elements
 from lwc.package.toolchain import find_static_toolchain
 from lwc.package.verify import check_output, require_agreement
 
@@ -34,7 +34,7 @@ def verify_parts(parts: Parts, seed: int, warn: Callable[[str], None]) -> Verifi
     return Verification(how=how, seed=seed, samples=len(parts.samples), outputs=checks)
 
 
-def _run(parts: Parts, runner: Runner) -> list[NDArray[np.float32]]:
+def _run(parts: Parts, runner: Runner) -> list[Elements]:
     """The library's outputs, the samples along the first axis."""
     program = parts.scratch / PROGRAM_NAME
     if runner.how == "qemu-static":

@@ -38,8 +38,14 @@ PASSES = {
     "sink-transposes": "lwc.passes.sink_transposes:SinkTransposes",
     "merge-transposes": "lwc.passes.merge_transposes:MergeTransposes",
     "select-depthwise-kernel": "lwc.passes.select_depthwise_kernel:SelectDepthwiseKernel",
+    "equalize-channels": "lwc.passes.equalize_channels:EqualizeChannels",
+    "sink-dequantize": "lwc.passes.sink_dequantize:SinkDequantize",
     "hoist-quantize": "lwc.passes.hoist_quantize:HoistQuantize",
+    "cancel-requantize": "lwc.passes.cancel_requantize:CancelRequantize",
     "lower-int8": "lwc.passes.lower_int8:LowerInt8",
+    "lower-int8-attention": "lwc.passes.lower_int8_attention:LowerInt8Attention",
+    "lower-int8-elementwise": "lwc.passes.lower_int8_elementwise:LowerInt8Elementwise",
+    "dequantize-weights": "lwc.passes.dequantize_weights:DequantizeWeights",
 }
 
 # The order in which they run by default.
@@ -96,10 +102,17 @@ DEFAULT = (
 
 # The order in which they run on a quantized program.
 INTEGER = (
+    "sink-dequantize",
     "hoist-quantize",
+    # An output that only moves an input's elements.
+    "cancel-requantize",
     # Of a tensor that several layers read.
     "merge-common-subexpressions",
     "lower-int8",
+    "lower-int8-attention",
+    # What no layer took.
+    "lower-int8-elementwise",
+    "dequantize-weights",
 )
 
 # Installed packages offer passes in this group of entry points: `name = "module:Class"`.

@@ -78,13 +78,17 @@ def run_pipeline(
     program = replace(program, module=deepcopy(program.module), inputs=inputs)
     records: list[PassRecord] = []
     shapes = Shapes()
-    refresh(program, shapes)
+    refresh(program, shapes, recompile=bool(hooks))
+    before = snapshot(program) if hooks else program
     for position, item in enumerate(pipeline.passes, start=1):
-        before = snapshot(program) if hooks else program
         left = None if limit is None else limit - sum(record.count for record in records)
-        records.append(apply_pass(item, program, shapes, left))
+        # Only hooks run what is between two passes.
+        records.append(apply_pass(item, program, shapes, left, recompile=bool(hooks)))
         for hook in hooks:
             hook(Step(position, item, before, program, records[-1]))
+        if hooks and _may_have_changed(item, records[-1].count):
+            before = snapshot(program)
+    program.module.recompile()
     return program, tuple(records)
 
 
@@ -94,8 +98,15 @@ def snapshot(program: Program) -> Program:
     return replace(program, module=module)
 
 
-def apply_pass(item: Pass[Any], program: Program, shapes: Shapes, limit: int | None = None) -> PassRecord:
-    """Rewrite `program` in place, at most `limit` times."""
+def _may_have_changed(item: Pass[Any], count: int) -> bool:
+    """Whether the graph may be another one after `count` rewrites: a plug-in may change what it only looks at."""
+    return count > 0 or is_plugin(item)
+
+
+def apply_pass(
+    item: Pass[Any], program: Program, shapes: Shapes, limit: int | None = None, recompile: bool = True
+) -> PassRecord:
+    """Rewrite `program` in place, at most `limit` times; unless `recompile`, its module still runs the old graph."""
     start = time.perf_counter()
     graph = program.module.graph
     rewritten: list[str] = []
@@ -112,10 +123,9 @@ def apply_pass(item: Pass[Any], program: Program, shapes: Shapes, limit: int | N
         graph.eliminate_dead_code()
     else:
         raise blame(item, f"does not end: it rewrote {len(rewritten)} times")
-    # A plug-in may change what it only looks at.
-    if rewritten or is_plugin(item):
+    if _may_have_changed(item, len(rewritten)):
         try:
-            refresh(program, shapes)
+            refresh(program, shapes, recompile)
         except STOPS:
             raise
         except BaseException as error:
@@ -161,8 +171,11 @@ def _sentence(method: str, text: Any) -> str:
     return text
 
 
-def refresh(program: Program, shapes: Shapes) -> None:
-    """Remove dead nodes and unused parameters, check the graph, and bring every node's shape up to date."""
+def refresh(program: Program, shapes: Shapes, recompile: bool = True) -> None:
+    """Remove dead nodes and unused parameters, check the graph, and bring every node's shape up to date.
+
+    `recompile`: bring the code that the module runs up to date, too, which takes as long as all the rest.
+    """
     module = program.module
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
@@ -170,7 +183,8 @@ def refresh(program: Program, shapes: Shapes) -> None:
     module.graph.lint()
     if len(module.graph.find_nodes(op="output")) != 1:
         raise ValueError("it has no output")
-    module.recompile()
+    if recompile:
+        module.recompile()
     shapes.propagate(program)
 
 

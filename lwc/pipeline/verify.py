@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from torch import fx
 from torch.utils._pytree import tree_leaves
 
 from lwc.errors import STOPS, VerificationError
@@ -166,16 +168,29 @@ def _excess(error: float, limit: float) -> float:
     return math.inf if math.isnan(error) else error / limit
 
 
+class _InFloat64(fx.Interpreter):
+    """Runs a graph on its parameters in float64: a copy of the module would have to be compiled, for one run."""
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """The parameter, buffer or submodule `target`."""
+        value = super().get_attr(target, args, kwargs)
+        return in_float64(value) if isinstance(value, torch.nn.Module) else _double(value)
+
+
 def run_float64(program: Program) -> Outputs:
     """The outputs in float64. Raises what PyTorch raises where it cannot run the program so."""
-    double = tuple(x.double() if x.is_floating_point() else x for x in program.inputs)
-    return _run(in_float64(program.module), double)
+    return _run(_InFloat64(program.module).run, tuple(map(_double, program.inputs)))
 
 
-def _run(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Outputs:
+def _double(value: Any) -> Any:
+    """A tensor of real numbers in float64; anything else as it is."""
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _run(call: Callable[..., Any], inputs: tuple[torch.Tensor, ...]) -> Outputs:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return [output.double() for output in tree_leaves(module(*inputs))]
+        return [output.double() for output in tree_leaves(call(*inputs))]
 
 
 def rms(values: torch.Tensor) -> float:

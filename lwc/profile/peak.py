@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -18,15 +18,19 @@ from lwc.errors import ResourceError
 from lwc.package.toolchain import find_toolchain
 from lwc.targets.native import native_target
 
-_TIMEOUT = 120  # seconds; the program takes one or two
+_TIMEOUT = 120  # seconds; the program takes two or three
 _ARCHITECTURE = {"x86_64": "-march=native", "aarch64": "-mcpu=native"}
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Float32 operations a second (a multiply-add is two) and bytes a second read from memory, of all threads."""
+    """Operations a second (a multiply-add is two) and bytes a second read from memory, of all threads.
+
+    flops: of float32; int8_ops: of 8-bit integers, with the instructions that lwc's kernels use.
+    """
 
     flops: float
+    int8_ops: float
     bytes: float
 
 
@@ -35,10 +39,10 @@ def machine_peak(machine: Machine, again: bool = False) -> Peak:
 
     Raises ResourceError where it cannot be measured.
     """
-    path = _cache_path(machine)
-    known = None if again else _read(path)
+    known = None if again else known_peak(machine)
     if known is not None:
         return known
+    path = _cache_path(machine)
     peak = _measure(machine.threads)
     # Where it cannot be kept, it is measured again.
     with suppress(OSError):
@@ -48,6 +52,11 @@ def machine_peak(machine: Machine, again: bool = False) -> Peak:
         temporary.write_text(json.dumps(asdict(peak)))
         temporary.replace(path)
     return peak
+
+
+def known_peak(machine: Machine) -> Peak | None:
+    """The peak of `machine` from an earlier measurement; None where there is none."""
+    return _read(_cache_path(machine))
 
 
 def _cache_path(machine: Machine) -> Path:
@@ -61,7 +70,7 @@ def _read(path: Path) -> Peak | None:
     """What an earlier measurement left; None where there is nothing usable."""
     try:
         peak = Peak(**json.loads(path.read_text()))
-        usable = all(math.isfinite(value) and value > 0 for value in (peak.flops, peak.bytes))
+        usable = all(math.isfinite(value) and value > 0 for value in astuple(peak))
     except (OSError, ValueError, TypeError):
         return None
     return peak if usable else None

@@ -12,14 +12,6 @@ from lwc.profile.profile import CallTime, Profile
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-_KINDS = {
-    "gemm": "tab:blue",
-    "conv2d": "tab:orange",
-    "depthwise": "tab:green",
-    "separable": "tab:red",
-    "attention": "tab:purple",
-}
-
 
 def roofline(profile: Profile, peak: Peak, title: str, file: IO[bytes], form: str) -> None:
     """Draws each call that multiplies, its area by its share of the time, under what the machine can do at most.
@@ -29,28 +21,23 @@ def roofline(profile: Profile, peak: Peak, title: str, file: IO[bytes], form: st
     figure, axes = pyplot.subplots(figsize=(9, 6), layout="constrained")
     calls = [call for call in profile.calls if call.entry.macs]
     intensity = np.geomspace(0.1, 1000, 200)
-    axes.loglog(intensity, np.minimum(peak.flops, peak.bytes * intensity) * 1e-9, color="black")
-    axes.annotate(f"{peak.flops * 1e-9:.0f} GFLOP/s", (1000, peak.flops * 1e-9), ha="right", va="bottom")
-    for kind, colour in _KINDS.items():
-        own = [call for call in calls if _kind(call) == kind]
-        if own:
-            axes.scatter(
-                [_intensity(call) for call in own],
-                [call.gflops for call in own],
-                s=[2000 * call.microseconds / profile.sum for call in own],
-                color=colour,
-                alpha=0.6,
-                label=f"{kind}: {sum(call.microseconds for call in own) / profile.sum:.0%} of the time",
-            )
-    axes.set(title=title, xlabel="operations a byte of operands", ylabel="GFLOP/s")
+    for rate, what in ((peak.flops, "float32"), (peak.int8_ops, "int8")):
+        axes.loglog(intensity, np.minimum(rate, peak.bytes * intensity) * 1e-9, color="black")
+        axes.annotate(f"{rate * 1e-9:.0f} Gop/s in {what}", (1000, rate * 1e-9), ha="right", va="bottom")
+    for kind in sorted({call.kind for call in calls}):
+        own = [call for call in calls if call.kind == kind]
+        axes.scatter(
+            [_intensity(call) for call in own],
+            [call.gops for call in own],
+            s=[2000 * call.microseconds / profile.sum for call in own],
+            alpha=0.6,
+            label=f"{kind}: {sum(call.microseconds for call in own) / profile.sum:.0%} of the time",
+        )
+    axes.set(title=title, xlabel="operations a byte of operands", ylabel="10^9 operations a second")
     axes.legend(loc="lower right")
     axes.grid(which="both", alpha=0.2)
     figure.savefig(file, format=form, dpi=120)
     pyplot.close(figure)
-
-
-def _kind(call: CallTime) -> str:
-    return call.entry.kernel.removeprefix("lwc_").rstrip("0123456789")
 
 
 def _intensity(call: CallTime) -> float:

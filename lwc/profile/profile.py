@@ -11,6 +11,7 @@ from lwc.errors import BadInputError, ResourceError
 from lwc.package.execute import find_package_runner
 from lwc.package.load import load
 from lwc.package.manifest import CallEntry, Manifest, open_package, sample_name
+from lwc.profile.peak import Peak
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,12 @@ class CallTime:
     microseconds: float
 
     @property
-    def gflops(self) -> float:
+    def kind(self) -> str:
+        """The template that made the kernel, such as `gemm` or `quantizedgemm`; a name of TVM's for what has none."""
+        return self.entry.kernel.removeprefix("lwc_").rstrip("0123456789")
+
+    @property
+    def gops(self) -> float:
         """Achieved 10^9 operations a second; a multiply-accumulate is two, all else none."""
         return 2e-3 * self.entry.macs / self.microseconds if self.microseconds else 0.0
 
@@ -29,6 +35,11 @@ class CallTime:
     def gbytes(self) -> float:
         """Achieved 10^9 bytes a second, each operand counted once."""
         return 1e-3 * self.entry.bytes / self.microseconds if self.microseconds else 0.0
+
+    def limit(self, peak: Peak) -> float:
+        """Microseconds of the multiply-accumulates alone at `peak`."""
+        rate = peak.int8_ops if self.kind.startswith("quantized") else peak.flops
+        return 2e6 * self.entry.macs / rate
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,10 @@ class Profile:
     def sum(self) -> float:
         """Of the calls' times."""
         return sum(call.microseconds for call in self.calls)
+
+    def limit(self, peak: Peak) -> float:
+        """Of the calls, in microseconds."""
+        return sum(call.limit(peak) for call in self.calls)
 
 
 def profile_package(package: Path, threads: int, repeat: int) -> Profile:

@@ -2,23 +2,21 @@
 
 import math
 import os
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from lwc.errors import BadInputError, LwcError, UsageError
-from lwc.files import one_line, open_regular, shortened
+from lwc.errors import BadInputError, UsageError
+from lwc.files import shortened
 from lwc.models.preprocess import Preprocessing, preprocess_image
 from lwc.models.request import LoadedModel
 from lwc.models.synthetic import example_input, natural_images, vary_exposure
+from lwc.quantize.arrays import MAX_BYTES, ask_for_arrays, read_arrays
 
 # One tuple of the model's inputs a sample, shaped like LoadedModel.inputs.
 Batches = list[tuple[torch.Tensor, ...]]
@@ -29,8 +27,6 @@ SYNTHETIC = "synthetic"
 _MADE = 32
 _FEW = 8
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".tif", ".tiff")
-# Of an array file, and of all samples together.
-_MAX_BYTES = 4 * 1024**3
 # Of pixels from 0 to 1, as photographs have them.
 _MEAN, _DEVIATION = 0.44, 0.27
 
@@ -80,7 +76,9 @@ def _read_images(folder: Path, model: LoadedModel, limit: int, warn: Warn) -> Ba
     """Each image alone, whatever the model's batch."""
     how = _image_preprocessing(model)
     if how is None:
-        raise BadInputError(f"{folder}: the model does not say how an image becomes its input; {_ask(model)}")
+        raise BadInputError(
+            f"{folder}: the model does not say how an image becomes its input; {ask_for_arrays(model)}"
+        )
     try:
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     except OSError as error:
@@ -116,112 +114,13 @@ def _grouped(images: Batches, batch: int) -> Batches:
 
 
 def _read_arrays(path: Path, model: LoadedModel, limit: int, warn: Warn) -> Batches:
-    shapes = {name: tuple(x.shape) for name, x in zip(model.input_names, model.inputs, strict=True)}
-    read = _read_npy if path.suffix.lower() == ".npy" else _read_npz
-    arrays = read(path, model, shapes)
-    counts = {name: len(array) for name, array in arrays.items()}
-    if len(set(counts.values())) > 1:
-        given = ", ".join(f"{count} of {name}" for name, count in counts.items())
-        raise BadInputError(f"{path}: holds {given}; give the same number of each")
+    arrays = read_arrays(path, model)
     samples: Batches = []
-    capacity = min(limit, _capacity(*shapes.values()))
-    for index in _spread(path, next(iter(counts.values())), "array", capacity, warn):
-        samples.append(tuple(torch.from_numpy(np.array(arrays[name][index], order="C")) for name in shapes))
+    capacity = min(limit, _capacity(*(tuple(x.shape) for x in model.inputs)))
+    for index in _spread(path, len(arrays[0]), "array", capacity, warn):
+        samples.append(tuple(torch.from_numpy(np.array(array[index], order="C")) for array in arrays))
         _check_finite(f"{path}: sample {index}", model, samples[-1])
     return samples
-
-
-def _read_npy(
-    path: Path, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, NDArray[np.float32]]:
-    if len(shapes) != 1:
-        raise BadInputError(f"{path}: is one array, and the model has {len(shapes)} inputs; {_ask(model)}")
-    ((name, shape),) = shapes.items()
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        return {name: _read_array(file, size, str(path), shape, _ask(model))}
-
-
-def _read_npz(
-    path: Path, model: LoadedModel, shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, NDArray[np.float32]]:
-    """By input, the array of that name; the file may be hostile, and is never unpickled."""
-    with open_regular(path) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                entries = _check_entries(path, archive, model)
-                arrays = {}
-                for name, shape in shapes.items():
-                    with archive.open(entries[name]) as entry:
-                        where, size = f"{path}: array {name!r}", entries[name].file_size
-                        arrays[name] = _read_array(entry, size, where, shape, _ask(model))
-                return arrays
-        except (LwcError, MemoryError):
-            raise
-        # zipfile and zlib raise nearly anything on a damaged file.
-        except Exception as error:
-            raise BadInputError(
-                f"{path}: is no intact .npz file ({one_line(error)}); write it again"
-            ) from None
-
-
-def _check_entries(path: Path, archive: zipfile.ZipFile, model: LoadedModel) -> dict[str, zipfile.ZipInfo]:
-    """The entries by the names of their arrays: one for each input, and none that expands without bound."""
-    listed = archive.infolist()
-    entries = {entry.filename.removesuffix(".npy"): entry for entry in listed}
-    if set(entries) != set(model.input_names) or len(entries) != len(listed):
-        found = shortened(", ".join(entry.filename for entry in listed), 200)
-        raise BadInputError(f"{path}: holds {found}, not one array for each input; {_ask(model)}")
-    if sum(entry.file_size for entry in listed) > _MAX_BYTES:
-        raise BadInputError(f"{path}: expands to more than {_MAX_BYTES} bytes; give fewer samples")
-    # As numpy writes them. Of other methods, zipfile expands a part without a limit.
-    if {entry.compress_type for entry in listed} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise BadInputError(f"{path}: is compressed in an unknown way; write it with numpy.savez")
-    return entries
-
-
-def _read_array(
-    file: IO[bytes], length: int, where: str, wanted: tuple[int, ...], ask: str
-) -> NDArray[np.float32]:
-    """The samples (N, *wanted) of a .npy file of `length` bytes; nothing is allocated on its header's word."""
-    try:
-        shape, fortran_order, dtype = _read_header(file)
-    # numpy parses the header as Python source, which raises nearly anything on a damaged one.
-    except Exception as error:
-        raise BadInputError(f"{where}: is no valid .npy file ({one_line(error)}); {ask}") from None
-    count = _sample_count(shape, wanted)
-    if dtype != np.dtype("<f4") or count is None:
-        found = f"{_short(shape)} {dtype}"
-        raise BadInputError(f"{where}: holds {found:.200}, the input is {_short(wanted)} float32; {ask}")
-    if count < 1:
-        raise BadInputError(f"{where}: holds no sample; {ask}")
-    size = 4 * math.prod(shape)
-    if size > _MAX_BYTES:
-        raise BadInputError(f"{where}: holds more than {_MAX_BYTES} bytes; give fewer samples")
-    # One byte more is asked for: zipfile compares the checksum at the end only.
-    if length != file.tell() + size or len(content := file.read(size + 1)) != size:
-        raise BadInputError(
-            f"{where}: does not hold the {size} bytes that its header announces; write it again"
-        )
-    values = np.frombuffer(content, np.float32).reshape(shape, order="F" if fortran_order else "C")
-    return values.reshape(count, *wanted)
-
-
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"version {version[0]}.{version[1]} is not read")
-
-
-def _sample_count(shape: tuple[int, ...], wanted: tuple[int, ...]) -> int | None:
-    """How many samples an array of `shape` is; None where it is none."""
-    if shape == wanted:
-        return 1
-    rows = wanted[1:] if wanted[:1] == (1,) else wanted
-    return shape[0] if shape and shape[1:] in (wanted, rows) else None
 
 
 # Made samples.
@@ -273,7 +172,7 @@ def _spread(path: Path, count: int, kind: str, limit: int, warn: Warn) -> list[i
 
 def _capacity(*shapes: tuple[int, ...]) -> int:
     """How many samples of `shapes` may be held in memory."""
-    return max(1, _MAX_BYTES // (4 * sum(map(math.prod, shapes))))
+    return max(1, MAX_BYTES // (4 * sum(map(math.prod, shapes))))
 
 
 def _check_finite(where: str, model: LoadedModel, sample: tuple[torch.Tensor, ...]) -> None:
@@ -302,16 +201,3 @@ def _is_flat(value: torch.Tensor) -> bool:
 
 def _counted(count: int, kind: str) -> str:
     return f"{count} {kind}" if count == 1 else f"{count} {kind}s"
-
-
-def _short(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "scalar"
-
-
-def _ask(model: LoadedModel) -> str:
-    """What to give instead: the arrays, with the number of samples as N."""
-    shapes = [_short(tuple(x.shape[1:] if len(x) == 1 and x.dim() > 1 else x.shape)) for x in model.inputs]
-    if len(shapes) == 1:
-        return f"give a .npy file of Nx{shapes[0]} float32, N samples"
-    arrays = ", ".join(f"{name} Nx{shape}" for name, shape in zip(model.input_names, shapes, strict=True))
-    return f"give a .npz file of N samples in float32: {arrays}"

@@ -4,22 +4,18 @@ from typing import Any
 
 import torch
 from torch import fx
-from torchao.quantization.pt2e import HistogramObserver, PerChannelMinMaxObserver
+from torchao.quantization.pt2e import PerChannelMinMaxObserver
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationSpec, Quantizer
 
 from lwc.graph import aten
 from lwc.ops.view import named_arguments
+from lwc.quantize.attention_rules import attention_specs
+from lwc.quantize.choices import Rules
+from lwc.quantize.observers import OBSERVER_CLASSES
 
 _CONV2D, _LINEAR = torch.ops.lwc.conv2d.default, torch.ops.lwc.linear.default
 _ANNOTATION = "quantization_annotation"
 
-_ACTIVATION = QuantizationSpec(
-    dtype=torch.uint8,
-    observer_or_fake_quant_ctr=HistogramObserver.with_args(eps=2.0**-30),
-    quant_min=0,
-    quant_max=255,
-    qscheme=torch.per_tensor_affine,
-)
 _WEIGHT = QuantizationSpec(
     dtype=torch.int8,
     observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=2.0**-60),
@@ -35,26 +31,61 @@ class LwcQuantizer(Quantizer):  # type: ignore[misc]
     """Inputs of convolutions, linear layers and means in uint8, per tensor; weights in int8, per output channel.
 
     A result is quantized where a layer reads it that is. A residual stays float32 where nothing else needs it in
-    integers: the trunk of a transformer, which layer norms read.
+    integers: the trunk of a transformer, which layer norms read. With integers at the border, so are the model's
+    inputs, for whatever reads them, and its outputs.
     """
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__()
+        self._integer_io = rules.io == "int8"
+        self._activation = QuantizationSpec(
+            dtype=torch.uint8,
+            observer_or_fake_quant_ctr=OBSERVER_CLASSES[rules.observer].with_args(eps=2.0**-30),
+            quant_min=0,
+            quant_max=255,
+            qscheme=torch.per_tensor_affine,
+        )
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Mark what is to be observed and quantized."""
-        layers = [node for node in model.graph.nodes if is_quantizable(node)]
+        layers = {node for node in model.graph.nodes if is_quantizable(node)}
         quantized = {named_arguments(node).get("x", node.args[0]) for node in layers}
-        for node in layers:
-            arguments = named_arguments(node)
-            specs = {node.args[0]: _ACTIVATION}
-            if node.target in (_CONV2D, _LINEAR):
-                specs[arguments["weight"]] = _WEIGHT
-            residual = arguments.get("residual")
-            if residual in quantized:
-                specs[residual] = _ACTIVATION
-            node.meta[_ANNOTATION] = QuantizationAnnotation(input_qspec_map=specs, _annotated=True)
+        for node in model.graph.nodes:
+            specs = _layer_specs(node, quantized, self._activation) if node in layers else {}
+            specs |= attention_specs(node, layers)
+            if self._integer_io:
+                specs |= _border_specs(node, self._activation)
+            if specs:
+                node.meta[_ANNOTATION] = QuantizationAnnotation(input_qspec_map=specs, _annotated=True)
         return model
 
     def validate(self, model: fx.GraphModule) -> None:
         """Nothing can be wrong with what `annotate` wrote."""
+
+
+def _layer_specs(
+    node: fx.Node, quantized: set[Any], activation: QuantizationSpec
+) -> dict[Any, QuantizationSpec]:
+    """What becomes integers of the operands of a layer; `quantized` are the inputs of all of them."""
+    arguments = named_arguments(node)
+    specs = {node.args[0]: activation}
+    if node.target in (_CONV2D, _LINEAR):
+        specs[arguments["weight"]] = _WEIGHT
+    residual = arguments.get("residual")
+    if residual in quantized:
+        specs[residual] = activation
+    return specs
+
+
+def _border_specs(node: fx.Node, activation: QuantizationSpec) -> dict[Any, QuantizationSpec]:
+    """Those of the model's inputs that `node` reads, and its outputs, where `node` returns them."""
+    returns = node.op == "output"
+    read = [
+        operand
+        for operand in node.all_input_nodes
+        if operand.op == "placeholder" or (returns and operand.op != "get_attr")
+    ]
+    return dict.fromkeys(read, activation)
 
 
 def is_quantizable(node: fx.Node) -> bool:

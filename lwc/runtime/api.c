@@ -94,9 +94,11 @@ static lwc_status describe(const lwc_port *ports, uint32_t count, uint32_t index
     const lwc_port *port = &ports[index];
     *info = (lwc_tensor_info){.name = port->name,
                               .layout = port->layout,
-                              .dtype = LWC_FLOAT32,
+                              .dtype = port->is_float ? LWC_FLOAT32 : LWC_UINT8,
                               .rank = port->rank,
-                              .bytes = port->bytes};
+                              .bytes = port->bytes,
+                              .scale = port->scale,
+                              .zero_point = port->zero_point};
     memcpy(info->shape, port->shape, port->rank * sizeof *port->shape);
     return LWC_OK;
 }

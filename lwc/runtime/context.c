@@ -93,9 +93,10 @@ static lwc_status take_inputs(lwc_context *context, const lwc_tensor_data *input
         const void *data = inputs[i].data;
         void *copy = is_aligned(data) ? NULL : own_copy(context, LWC_INPUT, i);
         context->sources[i] = copy ? copy : data;
-        if (lwc_take_input(context->pool, data, copy, inputs[i].bytes))
+        const lwc_port *port = &context->program->inputs[i];
+        if (lwc_take_input(context->pool, port, data, copy))
             continue;
-        lwc_set_error("run: input '%s' holds NaN or infinity", context->program->inputs[i].name);
+        lwc_set_error("run: input '%s' holds NaN or infinity", port->name);
         return LWC_ERROR_NOT_FINITE;
     }
     return LWC_OK;

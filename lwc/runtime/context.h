@@ -25,8 +25,8 @@ struct lwc_context {
 lwc_status lwc_check_tensors(const lwc_program *program, const lwc_tensor_data *inputs, uint32_t input_count,
                              const lwc_tensor_data *outputs, uint32_t output_count);
 
-/* input.c: whether `bytes` of float32 at `source` are finite; they are copied to `copy` where that is not NULL. */
-bool lwc_take_input(lwc_pool *pool, const void *source, void *copy, size_t bytes);
+/* input.c: whether the values of `port` at `source` are finite; they are copied to `copy` where that is not NULL. */
+bool lwc_take_input(lwc_pool *pool, const lwc_port *port, const void *source, void *copy);
 
 /* context.c. NULL where memory or threads are out. */
 lwc_context *lwc_context_new(const lwc_program *program, uint32_t threads);

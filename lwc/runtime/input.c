@@ -11,6 +11,7 @@ typedef struct {
     const unsigned char *source;
     unsigned char *copy; /* NULL: the values are only looked at */
     size_t bytes;
+    bool is_float; /* else there is nothing to look at */
     _Atomic bool finite;
 } input;
 
@@ -40,17 +41,19 @@ static int take_share(int part, tvm_parallel_group *group, void *closure)
         const unsigned char *read = self->source + start; /* what kernels will read */
         if (self->copy)
             read = memcpy(self->copy + start, read, bytes);
-        if (!all_finite(read, bytes))
+        if (self->is_float && !all_finite(read, bytes))
             atomic_store(&self->finite, false);
     }
     return 0;
 }
 
-bool lwc_take_input(lwc_pool *pool, const void *source, void *copy, size_t bytes)
+bool lwc_take_input(lwc_pool *pool, const lwc_port *port, const void *source, void *copy)
 {
-    input taken = {source, copy, bytes, true};
+    input taken = {source, copy, port->bytes, port->is_float, true};
     tvm_parallel_group alone = {NULL, 1};
-    if (bytes < SHARED_BYTES)
+    if (!port->is_float && !copy)
+        return true;
+    if (port->bytes < SHARED_BYTES)
         take_share(0, &alone, &taken);
     else
         lwc_pool_run(pool, take_share, &taken);

@@ -66,6 +66,9 @@ typedef struct {
     uint32_t rank;
     const int64_t *shape;
     size_t bytes;
+    bool is_float; /* float32, else uint8 */
+    float scale;   /* real number = scale * (element - zero_point) */
+    int32_t zero_point;
 } lwc_port;
 
 typedef struct {

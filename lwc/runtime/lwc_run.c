@@ -22,7 +22,7 @@ enum { MAX_TENSORS = 64, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_UNSUPPORTED = 4, E
 static const char usage[] =
     "usage: lwc-run --input FILE [--input FILE ...] --output FILE [--output FILE ...] [--repeat N] [--profile]\n"
     "               [--threads N]\n"
-    "  --input FILE   raw float32 values, row-major, native byte order; one for each input, in order\n"
+    "  --input FILE   raw values of the header's type, row-major, native byte order; one for each input, in order\n"
     "  --output FILE  is written the same way; one for each output, or none with --repeat\n"
     "  --repeat N     runs N times more and prints the latency as JSON (milliseconds)\n"
     "  --profile      with --repeat: also the median time of each call of a kernel, in nanoseconds\n"

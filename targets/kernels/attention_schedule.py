@@ -11,11 +11,24 @@ from lwc.tvm_api import Schedule
 
 def schedule(sch: Schedule, kernel: Attention) -> None:
     """Tasks, blocks of queries and register tiles for the function that `compute` gave."""
+    schedule_values(sch, kernel, schedule_blocks(sch, kernel))
+
+
+def schedule_blocks(sch: Schedule, kernel: Attention, score_sums: tuple[str, ...] = ()) -> Any:
+    """All that a block of queries computes; the loop over the tasks.
+
+    score_sums: the sums over channels that the scores of a query read, beside the product.
+    """
     block, task = _schedule_result(sch, kernel)
     lanes = kernel.score_tile.lanes
     _schedule_weights(sch, block, lanes)
-    _schedule_sums(sch, sch.get_sblock("maximum"), block, lanes)
-    _schedule_scores(sch, kernel, block)
+    schedule_sums(sch, sch.get_sblock("maximum"), block, lanes)
+    _schedule_scores(sch, kernel, block, score_sums)
+    return task
+
+
+def schedule_values(sch: Schedule, kernel: Attention, task: Any) -> None:
+    """The copy of a head's values, once a task."""
     values = sch.get_sblock("values")
     sch.compute_at(values, task, preserve_unit_loops=True)
     lanes = largest_divisor(kernel.value_heads.size, kernel.value_tile.lanes)
@@ -58,22 +71,21 @@ def _schedule_product(sch: Schedule, product: Any, tile: RegisterTile) -> None:
     sch.decompose_reduction(product, k)
 
 
-def _schedule_scores(sch: Schedule, kernel: Attention, block: Any) -> None:
+def _schedule_scores(sch: Schedule, kernel: Attention, block: Any, sums: tuple[str, ...]) -> None:
     """The product of keys and queries, a register tile at a time."""
     tile = kernel.score_tile
     product, scores, queries = (sch.get_sblock(name) for name in ("product", "scores", "queries"))
     sch.compute_at(scores, block, preserve_unit_loops=True)
-    sch.compute_at(product, block, preserve_unit_loops=True)
-    n, m, k = sch.get_loops(product)[-3:]
+    n, m = sch.get_loops(scores)[-2:]
     row_tile, row = sch.split(n, [None, tile.rows])
-    sch.reorder(row_tile, k, row, m)
-    sch.reverse_compute_at(scores, row_tile, preserve_unit_loops=True)
+    sch.compute_at(product, row_tile, preserve_unit_loops=True)
+    for name in sums:
+        schedule_sums(sch, sch.get_sblock(name), block, tile.lanes)
     if kernel.biased:
         size = kernel.heads * kernel.padded_queries * kernel.keys
-        prefetch_rows(sch, sch.get_loops(scores)[-2], tile.columns, size)
-    unroll_tile(sch, sch.get_loops(scores), tile.lanes)
+        prefetch_rows(sch, row, tile.columns, size)
     unroll_tile(sch, [row, m], tile.lanes)
-    sch.decompose_reduction(product, k)
+    _schedule_product(sch, product, tile)
     sch.compute_at(queries, block, preserve_unit_loops=True)
     # LLVM on its own would read along k and scatter.
     _unroll_vectors(sch, sch.get_loops(queries)[-1], tile.lanes)
@@ -91,9 +103,9 @@ def _schedule_weights(sch: Schedule, block: Any, lanes: int) -> None:
     sch.decompose_reduction(total, n)
 
 
-def _schedule_sums(sch: Schedule, sums: Any, block: Any, lanes: int) -> None:
-    """A reduction over the keys: vectors of queries, down the keys."""
-    sch.compute_at(sums, block, preserve_unit_loops=True)
+def schedule_sums(sch: Schedule, sums: Any, place: Any, lanes: int) -> None:
+    """A reduction inside the loop `place`: vectors along the axis before, down the reduced one."""
+    sch.compute_at(sums, place, preserve_unit_loops=True)
     m, n = sch.get_loops(sums)[-2:]
     vector, lane = sch.split(m, [None, lanes])
     sch.reorder(n, vector, lane)

@@ -10,26 +10,25 @@ madd:  vpmaddwd (AVX2, AVX-512BW) of the even and of the odd bytes, widened to 1
 sdot:  sdot (ARMv8.2), for vectors of 4 words
 smull: widening multiplication and pairwise addition (ARMv8.0), for vectors of 4 words
 
-A word alone, or in another vector, is multiplied byte by byte.
+A vector four times as long is multiplied in four parts; a word alone, or in another vector, byte by byte.
 """
 
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from lwc.tvm_api import register_intrin_lowering, register_op_attr, tirx
+from lwc.targets.kernels.interleave import VECTORS, join, split
+from lwc.targets.kernels.intrinsic import register_intrinsic
+from lwc.tvm_api import tirx
 
 Expression = Any
 KINDS = ("vnni", "madd", "sdot", "smull")
 _UNSIGNED = ("vnni", "madd")
-# TVM's number for calls without side effects.
-_PURE = 1
-_BEFORE_TVM_OWN = 100
 
 
 def dot(kind: str, x: Expression, w: Expression, y: Expression) -> Expression:
     """y plus the four products of the words x and w, for `kind` of `KINDS`."""
-    register_dot_products()
+    _register()
     return tirx.call_intrin("int32", _name(kind), x, w, y)
 
 
@@ -37,6 +36,16 @@ def is_dot(expression: Any) -> bool:
     """Whether `expression` is a call of `dot`."""
     names = {_name(kind) for kind in KINDS}
     return getattr(getattr(expression, "op", None), "name", "") in names
+
+
+def is_signed(kind: str) -> bool:
+    """Whether the bytes of x are signed, for `kind` of `KINDS`."""
+    return kind not in _UNSIGNED
+
+
+def whole_vectors(kind: str) -> tuple[int, ...]:
+    """How many words are multiplied in four whole vectors, by the length of the vectors, for `kind` of `KINDS`."""
+    return tuple(VECTORS * lanes for lanes in _RULES[kind])
 
 
 def word(byte: Callable[[int], Expression]) -> Expression:
@@ -47,12 +56,10 @@ def word(byte: Callable[[int], Expression]) -> Expression:
 
 
 @cache
-def register_dot_products() -> None:
+def _register() -> None:
     """Tell TVM of the intrinsics, in this process; once, as it refuses a second registration."""
     for kind in KINDS:
-        register_op_attr(_name(kind), "TVectorizable", True)
-        register_op_attr(_name(kind), "TCallEffectKind", _PURE)
-        register_intrin_lowering(_name(kind), target="llvm", f=partial(_lower, kind), level=_BEFORE_TVM_OWN)
+        register_intrinsic(_name(kind), partial(_lower, kind))
 
 
 def _name(kind: str) -> str:
@@ -62,8 +69,13 @@ def _name(kind: str) -> str:
 def _lower(kind: str, call: Any) -> Any:
     x, w, y = call.args
     lanes = int(str(call.ty).partition("x")[2] or 1)
-    rule = _RULES[kind].get(lanes)
-    return _by_bytes(kind, lanes, x, w, y) if rule is None else rule(lanes, x, w, y)
+    rules = _RULES[kind]
+    if lanes in rules:
+        return rules[lanes](lanes, x, w, y)
+    if lanes in whole_vectors(kind):
+        parts = zip(*map(split, (x, w, y)), strict=True)
+        return join([rules[lanes // VECTORS](lanes // VECTORS, *part) for part in parts])
+    return _by_bytes(kind, lanes, x, w, y)
 
 
 def _vnni(lanes: int, x: Expression, w: Expression, y: Expression) -> Expression:
@@ -108,15 +120,15 @@ _RULES: dict[str, dict[int, Callable[..., Any]]] = {
 
 def _by_bytes(kind: str, lanes: int, x: Expression, w: Expression, y: Expression) -> Expression:
     for i in range(4):
-        left = _byte(x, i, lanes, signed=kind not in _UNSIGNED)
+        left = _byte(x, i, lanes, signed=is_signed(kind))
         y = y + left * _byte(w, i, lanes, signed=True)
     return y
 
 
 def _byte(value: Expression, i: int, lanes: int, signed: bool) -> Expression:
-    if signed:
-        return (value << _splat(24 - 8 * i, lanes)) >> _splat(24, lanes)
-    return (value >> _splat(8 * i, lanes)) & _splat(0xFF, lanes)
+    byte = (value >> _splat(8 * i, lanes)) & _splat(0xFF, lanes)
+    # Not by shifts to the left and back: TVM refuses a constant word whose shift leaves 32 bits.
+    return (byte ^ _splat(0x80, lanes)) - _splat(0x80, lanes) if signed else byte
 
 
 def _splat(value: int, lanes: int) -> Expression:

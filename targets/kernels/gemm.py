@@ -6,10 +6,10 @@ ACM TOMS 34(3), 2008). Each tile is a parallel task; the tiles of a group of row
 that a thread reads a panel of weights once for all of them.
 
 Where a multiply-add can take its factor from one element of a register (NEON), the inner loop loads a few neighbouring
-k of each row at once, and broadcasts none.
+k of each row at once, and broadcasts none. A single row of x does so everywhere.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ from lwc.targets.kernels.tiling import (
 )
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
+
+# Of a panel of weights that no cache near a core holds.
+_FAR_VECTORS = 3
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Gemm(OutputChannels):
 
 def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target) -> Gemm:
     """The kernel for x (rows, inner) times w (inner, columns), tiled for `target`."""
+    if rows == 1:
+        return _plan_row(inner, columns, epilogue, target)
     by_element = target.multiplies_by_element
     tile = register_tile(rows, columns, target, held=by_element)
     # The group's rows of x are read once for each panel: half of the second-level cache holds them. Where half of the
@@ -62,6 +67,19 @@ def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target
     groups = -(-tiles // limit)
     step = largest_divisor(inner, 2) if by_element else 1
     return Gemm(rows, inner, columns, tile, -(-tiles // groups), step, epilogue)
+
+
+def _plan_row(inner: int, columns: int, epilogue: Epilogue, target: Target) -> Gemm:
+    """For a single row of x, which takes as long as its weights need to arrive.
+
+    Two neighbouring k in a step keep more of them on the way. Where they come from beyond the second-level cache,
+    narrow panels are better: each thread then reads one stream.
+    """
+    tile = register_tile(1, columns, target, held=target.multiplies_by_element)
+    if 4 * inner * columns > 2 * target.l2_bytes:
+        vectors = largest_divisor(tile.columns // tile.lanes, _FAR_VECTORS)
+        tile = replace(tile, columns=vectors * tile.lanes)
+    return Gemm(1, inner, columns, tile, 1, largest_divisor(inner, 2), epilogue)
 
 
 def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,12 +1,13 @@
 """Dense convolution on 8-bit integers, direct: `conv2d`, with four neighbouring inputs of a window's row in a word.
 
-A row of the window is read as one run of kw I bytes where it is contiguous (dilation 1), which a stem of three
-channels fills to words too; else pixel by pixel, the channels padded to words. The border holds the zero point of x.
-Each parallel task copies its rows with their border into cache; channels that fill no vector are too slow to copy so,
-and the border comes with x (`bordered`): whatever makes x writes it where it has to lie.
+A row of the window is read as one run of kw I bytes where it is contiguous (dilation 1), else pixel by pixel. The
+border holds the zero point of x. Each parallel task copies its rows with their border into cache; channels that fill no
+vector, such as an image's three, are too slow to copy so, and come padded to words and with their border (`bordered`):
+whatever makes x writes them where they have to lie.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,14 @@ from lwc.targets.kernels.gemm import unroll_tile
 from lwc.targets.kernels.prefetch import prefetch_rows
 from lwc.targets.kernels.quantized_gemm import WORD, panels
 from lwc.targets.kernels.requantize import Requantize
-from lwc.targets.kernels.tiling import OutputChannels, RegisterTile, register_tile, round_up, store_lanes
+from lwc.targets.kernels.tiling import (
+    OutputChannels,
+    RegisterTile,
+    largest_divisor,
+    register_tile,
+    round_up,
+    store_lanes,
+)
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
 
@@ -40,7 +48,8 @@ class QuantizedConv2d(Windowed, OutputChannels):
     tile: RegisterTile  # rows are neighbouring output columns of the image
     row_block: int  # output rows in one parallel task
     share_rows: bool  # a task takes all channels of its rows, not one panel
-    bordered: bool  # x comes as `bordered_shape` says
+    bordered: bool  # x is what `with_border` gives
+    border_lanes: int  # pixels in a vector of such an x
     dot_product: str
     input_dtype: str
     input_zero_point: int
@@ -62,18 +71,20 @@ class QuantizedConv2d(Windowed, OutputChannels):
 
     @property
     def border(self) -> tuple[int, int, int, int]:
-        """Pixels above, below, left and right of a bordered x, with room for the last word of the last row."""
+        """Pixels above, below, left and right of a bordered x; its rows are whole vectors, all border or none."""
         top, _, left, _ = self.window.padding
         height, width = self.source_size
-        more = -(-WORD // self.channels)
         rows, columns = self.input_size
-        return top, max(0, height - top - rows), left, max(0, width - left - columns) + more
+        before = round_up(left, self.border_lanes)
+        after = round_up(max(0, width - left - columns), self.border_lanes)
+        return top, max(0, height - top - rows), before, after
 
     @property
     def runs(self) -> tuple[int, int]:
         """The runs of contiguous bytes in a row of the window, and the bytes of each, unpadded."""
         columns = self.window.kernel[1]
-        return (1, columns * self.channels) if self.window.dilation[1] == 1 else (columns, self.channels)
+        contiguous = self.window.dilation[1] == 1 and not self.bordered
+        return (1, columns * self.channels) if contiguous else (columns, self.channels)
 
 
 def plan(
@@ -105,7 +116,8 @@ def plan(
         tile,
         block,
         share,
-        window.dilation[1] == 1 and channels % _COPY_LANES != 0,
+        channels % _COPY_LANES != 0,
+        largest_divisor(width, target.float_lanes),
         target.dot_product,
         input_dtype,
         input_zero_point,
@@ -122,24 +134,43 @@ def pack(kernel: QuantizedConv2d, weight: NDArray[np.int8]) -> NDArray[np.int32]
     return panels(padded.view(np.int32), kernel.tile)
 
 
+def with_border(kernel: QuantizedConv2d, x: Any) -> Any:
+    """x (N, H, W, C) of bytes with its border, as words (N, H', W' / lanes, lanes x words of a pixel)."""
+    batch, height, width, channels = (int(extent) for extent in x.shape)
+    top, bottom, before, after = kernel.border
+    lanes, words = kernel.border_lanes, -(-channels // WORD)
+    filled = int(np.full(WORD, kernel.input_zero_point, kernel.input_dtype).view(np.int32)[0])
+
+    def byte(n: Any, h: Any, w: Any, c: Any) -> Any:
+        return tirx.if_then_else(c < channels, x[n, h, w, c], tirx.const(0, x.dtype))
+
+    def pixel(n: Any, h: Any, v: Any, i: Any) -> Any:
+        # Of whole vectors: a condition on single pixels would not be vectorised.
+        inside = tirx.all(h >= top, h < top + height, v >= before // lanes, v < (before + width) // lanes)
+        w, k = v * lanes + i // words - before, i % words
+        made = word(lambda b: byte(n, h - top, w, WORD * k + b))
+        return tirx.if_then_else(inside, made, tirx.const(filled, "int32"))
+
+    extents = (batch, top + height + bottom, (before + width + after) // lanes, lanes * words)
+    return te.compute(extents, pixel, name="bordered")
+
+
 def compute(
     kernel: QuantizedConv2d, x: Any, weight: Any, bias: Any, multiplier: Any, residual: Any = None
 ) -> Any:
-    """The tensor expression; x (N, H, W, C) of bytes, weight packed, the others like y."""
+    """The tensor expression; x (N, H, W, C) of bytes or bordered, weight packed, the others like y."""
     (kh, _), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
     oh, ow = kernel.output_size
     rows, columns = round_up(oh, kernel.row_block), round_up(ow, kernel.tile.rows)
-    source = _rows(kernel, x)
     count, size = kernel.runs
-    step = kernel.channels if count == 1 else round_up(kernel.channels, WORD)
     nr = kernel.tile.columns
     ky, run = te.reduce_axis((0, kh), name="ky"), te.reduce_axis((0, count), name="run")
     k = te.reduce_axis((0, -(-size // WORD)), name="k")
+    four = _bordered_words(kernel, x) if kernel.bordered else _words(kernel, x)
 
     def term(n: Any, h: Any, w: Any, o: Any) -> Any:
-        start = (w * sw + run * dw) * step + WORD * k
-        four = word(lambda byte: source[n, h * sh + ky * dh, start + byte])
-        products = dot(kernel.dot_product, four, weight[o // nr, ky, run, k, o % nr], tirx.const(0, "int32"))
+        x = four(n, h * sh + ky * dh, w * sw + run * dw, k)
+        products = dot(kernel.dot_product, x, weight[o // nr, ky, run, k, o % nr], tirx.const(0, "int32"))
         return te.sum(products, axis=[ky, run, k])
 
     product = te.compute((kernel.batch, rows, columns, kernel.padded_columns), term, name="product")
@@ -152,35 +183,38 @@ def compute(
     )
 
 
-def _rows(kernel: QuantizedConv2d, x: Any) -> Any:
-    """Rows of x with their border, each one run of bytes; the last word of a run may reach beyond its pixels."""
+def _bordered_words(kernel: QuantizedConv2d, x: Any) -> Callable[..., Any]:
+    """Word k of the pixel (n, h, w), counted from the first that the window reads, of a bordered x."""
+    lanes, words = kernel.border_lanes, -(-kernel.channels // WORD)
+    lead = kernel.border[2] - kernel.window.padding[2]
+
+    def four(n: Any, h: Any, w: Any, k: Any) -> Any:
+        return x[n, h, (w + lead) // lanes, (w + lead) % lanes * words + k]
+
+    return four
+
+
+def _words(kernel: QuantizedConv2d, x: Any) -> Callable[..., Any]:
+    """The same of rows that a task copies with their border, each one run of bytes."""
     height, width = kernel.source_size
     top, _, left, _ = kernel.window.padding
-    if kernel.bordered:
-        _, height, width, channels = (int(extent) for extent in x.shape)
-        return te.compute(
-            (kernel.batch, height, width * channels),
-            lambda n, h, b: x[n, h, b // channels, b % channels],
-            name="padded",
-        )
     rows, columns = kernel.input_size
     channels = kernel.channels
-    step = channels if kernel.runs[0] == 1 else round_up(channels, WORD)
-    size = round_up(width * step, WORD) + WORD
 
     def byte(n: Any, h: Any, b: Any) -> Any:
-        y, z, c = h - top, b // step - left, b % step
-        inside = tirx.all(y >= 0, y < rows, z >= 0, z < columns, c < channels)
+        y, z, c = h - top, b // channels - left, b % channels
+        inside = tirx.all(y >= 0, y < rows, z >= 0, z < columns)
         border = tirx.const(kernel.input_zero_point, kernel.input_dtype)
         return tirx.if_then_else(inside, x[n, y, z, c], border)
 
-    return te.compute((kernel.batch, height, size), byte, name="padded")
+    padded = te.compute((kernel.batch, height, width * channels), byte, name="padded")
+    return lambda n, h, w, k: word(lambda b: padded[n, h, w * channels + WORD * k + b])
 
 
 def schedule(sch: Schedule, kernel: QuantizedConv2d) -> None:
     """Register tiles, blocks of rows and parallel tasks for the function that `compute` gave."""
     tile = kernel.tile
-    padded, product, result = (sch.get_sblock(name) for name in ("padded", "product", "result"))
+    product, result = (sch.get_sblock(name) for name in ("product", "result"))
     n, h, w, o, ky, run, k = sch.get_loops(product)
     block, row = sch.split(h, [None, kernel.row_block])
     column_tile, column = sch.split(w, [None, tile.rows])
@@ -188,9 +222,8 @@ def schedule(sch: Schedule, kernel: QuantizedConv2d) -> None:
     sch.reorder(n, block, panel, row, column_tile, ky, run, k, column, channel)
     task = sch.fuse(n, block) if kernel.share_rows else sch.fuse(n, block, panel)
     sch.parallel(task)
-    if kernel.bordered:
-        sch.compute_inline(padded)
-    else:
+    if not kernel.bordered:
+        padded = sch.get_sblock("padded")
         sch.compute_at(padded, task)
         # Of a pixel's channels, where whole vectors divide them.
         vectorize_channels(sch, padded, kernel.channels, _COPY_LANES)

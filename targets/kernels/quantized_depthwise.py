@@ -1,8 +1,10 @@
 """Depthwise convolution on 8-bit integers: the bytes of up to four rows above each other make a word.
 
-A word of a column serves every window that the column lies in, so that neighbouring results share it: for a 3x3
-window of stride 1, three loads and two shifts for three dot products. The weights lie as words [kh/4, kw, C, 4]. The
-rows with their border, which holds the zero point of x, are copied into cache by each parallel task.
+A word of a column serves every window that the column lies in, so that neighbouring results share it. Where whole
+vectors of bytes divide the channels, four vectors of words are interleaved at once, by eight instructions
+(`interleave.py`, whose order of channels the operands then have); else each vector is put together by shifts. The
+weights lie as words [kh/4, kw, C, 4]. The rows with their border, which holds the zero point of x, are copied into
+cache by each parallel task.
 """
 
 import math
@@ -14,12 +16,19 @@ from numpy.typing import NDArray
 
 from lwc.targets.kernels.conv2d import Window, Windowed, vectorize_channels
 from lwc.targets.kernels.depthwise import UNROLLED
-from lwc.targets.kernels.dot_product import dot, word
+from lwc.targets.kernels.dot_product import dot, is_signed, whole_vectors, word
 from lwc.targets.kernels.epilogue import at
 from lwc.targets.kernels.gemm import unroll_tile
+from lwc.targets.kernels.interleave import interleave, narrow, order
 from lwc.targets.kernels.quantized_gemm import WORD
 from lwc.targets.kernels.requantize import Requantize
-from lwc.targets.kernels.tiling import RegisterTile, balanced_split, largest_divisor, round_up
+from lwc.targets.kernels.tiling import (
+    RegisterTile,
+    balanced_split,
+    largest_divisor,
+    round_up,
+    stays_on_stack,
+)
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
 
@@ -39,6 +48,8 @@ class QuantizedDepthwise(Windowed):
     input_dtype: str
     input_zero_point: int
     requantize: Requantize
+    interleaved: bool  # the tile's columns are whole vectors of bytes
+    saturating: bool  # the bounds of the result are those of its type, and narrowing words saturates
 
     @property
     def macs(self) -> int:
@@ -53,13 +64,19 @@ def plan(
     input_zero_point: int,
     requantize: Requantize,
     target: Target,
+    residual: bool = False,
+    largest: float = math.inf,
 ) -> QuantizedDepthwise:
-    """The kernel for x of `shape` (N, H, W, C), tiled for `target`."""
+    """The kernel for x of `shape` (N, H, W, C), tiled for `target`; sums times multipliers are `largest` at most."""
     batch, height, width, channels = shape
     oh, ow = window.output_size(height, width)
-    lanes = math.gcd(channels, target.float_lanes)
-    most = max(1, min(ow, target.vector_registers // 4))
-    pixels = min(range(max(1, 3 * most // 4), most + 1), key=lambda p: (round_up(ow, p), -p))
+    # A quarter of the widest vector would cost more than the shifts.
+    vectors = [lanes for lanes in whole_vectors(target.dot_product) if 2 <= lanes // target.float_lanes <= 4]
+    interleaved = [lanes for lanes in vectors if channels % lanes == 0]
+    if residual or requantize.zero_point is None:
+        interleaved = []
+    lanes = max(interleaved, default=math.gcd(channels, target.float_lanes))
+    pixels = _pixels(ow, lanes, bool(interleaved), target)
     channel_block = lanes * largest_divisor(channels // lanes, max(1, 128 // lanes))
     row_bytes = channel_block * (width + 2 * pixels) * window.stride[0]
     fit = max(1, target.l1_bytes // 2 // row_bytes)
@@ -76,22 +93,44 @@ def plan(
         input_dtype,
         input_zero_point,
         requantize,
+        bool(interleaved),
+        bool(interleaved) and not is_signed(target.dot_product) and requantize.saturates(largest),
     )
 
 
-def pack(weight: NDArray[np.int8]) -> NDArray[np.int32]:
+def _pixels(columns: int, lanes: int, interleaved: bool, target: Target) -> int:
+    """Neighbouring output columns in registers: nearly as many as fit, with few beyond the last column."""
+    # Interleaved words of a column take four registers, and so do its sums.
+    most = target.vector_registers // (8 if interleaved else 4)
+    fit = [count for count in range(1, min(columns, most) + 1) if count == 1 or stays_on_stack(count * lanes)]
+    return min(
+        range(max(1, 3 * fit[-1] // 4), fit[-1] + 1), key=lambda count: (round_up(columns, count), -count)
+    )
+
+
+def pack(kernel: QuantizedDepthwise, weight: NDArray[np.int8]) -> NDArray[np.int32]:
     """Weights (C, 1, kh, kw) as words [kh/4, kw, C] of four rows each."""
     channels, _, height, width = weight.shape
     padded = np.zeros((round_up(height, WORD), width, channels), np.int8)
     padded[:height] = weight[:, 0].transpose(1, 2, 0)
     fours = padded.reshape(-1, WORD, width, channels).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(fours).view(np.int32)[..., 0]
+    return in_order(kernel, np.ascontiguousarray(fours).view(np.int32)[..., 0])
+
+
+def in_order(kernel: QuantizedDepthwise, array: NDArray[Any]) -> NDArray[Any]:
+    """What is stored by channel (..., C) in the order in which the kernel has the channels."""
+    if not kernel.interleaved:
+        return array
+    lanes = kernel.tile.lanes
+    return np.ascontiguousarray(
+        array.reshape(*array.shape[:-1], -1, lanes)[..., order(lanes)].reshape(array.shape)
+    )
 
 
 def compute(
     kernel: QuantizedDepthwise, x: Any, weight: Any, bias: Any, multiplier: Any, residual: Any = None
 ) -> Any:
-    """The tensor expression; x (N, H, W, C) of bytes, weight packed, the others like y."""
+    """The tensor expression; x (N, H, W, C) of bytes, weight packed, bias and multiplier (C,) `in_order`."""
     (kh, kw), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
     oh, ow = kernel.output_size
     # Whole tiles only: what lies beyond the last output row or column is computed and not stored.
@@ -108,17 +147,20 @@ def compute(
             ky = i if kh <= WORD else tirx.min(WORD * four + i, kh - 1)
             return source[n, h * sh + ky * dh, w * sw + kx * dw, c]
 
-        products = dot(kernel.dot_product, word(byte), weight[four, kx, c], tirx.const(0, "int32"))
+        rows = interleave([byte(i) for i in range(WORD)]) if kernel.interleaved else word(byte)
+        products = dot(kernel.dot_product, rows, weight[four, kx, c], tirx.const(0, "int32"))
         return te.sum(products, axis=[four, kx])
 
+    def end(n: Any, h: Any, w: Any, c: Any) -> Any:
+        how, total = kernel.requantize, product[n, h, w, c] + bias[c]
+        # Where vectors have 128 bits, interleaved words are in the channels' own order.
+        if not kernel.interleaved or is_signed(kernel.dot_product):
+            return how(total, multiplier[c], at(residual, n, h, w, c))
+        value = how.real(total, multiplier[c])
+        return narrow(how.integer(value if kernel.saturating else how.bounded(value)), how.dtype)
+
     product = te.compute((kernel.batch, rows, columns, kernel.channels), term, name="product")
-    return te.compute(
-        (kernel.batch, oh, ow, kernel.channels),
-        lambda n, h, w, c: kernel.requantize(
-            product[n, h, w, c] + bias[c], multiplier[c], at(residual, n, h, w, c)
-        ),
-        name="result",
-    )
+    return te.compute((kernel.batch, oh, ow, kernel.channels), end, name="result")
 
 
 def _padded_pixels(kernel: QuantizedDepthwise, x: Any, height: int, width: int) -> Any:

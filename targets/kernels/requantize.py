@@ -3,22 +3,23 @@
     v = acc m + r                        one fused multiply-add in float32; m is the channel's, r the residual's part
     y = round(clamp(activation(v) i, minimum, maximum)) + zero point
 
-`lwc/ops/requantize.py` has the same in PyTorch. It gives the same bits on every machine, for activations without
-exponentials: every step is one rounded operation of IEEE 754 that no compiler may join with its neighbour.
+`lwc/ops/requantize.py` has the same in PyTorch. It gives the same bits on every machine: every step is one rounded
+operation of IEEE 754 that no compiler may join with its neighbour.
 """
 
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
+
 from lwc.targets.kernels.epilogue import ACTIVATIONS
-from lwc.tvm_api import register_intrin_lowering, register_op_attr, tirx
+from lwc.targets.kernels.intrinsic import register_intrinsic
+from lwc.tvm_api import tirx
 
 Expression = Any
 
 _FMA, _ROUND = "tirx.lwc_fma", "tirx.lwc_round"
-_PURE = 1
-_BEFORE_TVM_OWN = 100
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,39 @@ class Requantize:
         self, accumulator: Expression, multiplier: Expression, residual: Expression | None = None
     ) -> Expression:
         """The expression of y for those of the accumulator (int32), m (float32) and the residual."""
+        return self.store(self.real(accumulator, multiplier, residual))
+
+    def real(
+        self, accumulator: Expression, multiplier: Expression, residual: Expression | None = None
+    ) -> Expression:
+        """activation(v) i, neither bounded nor rounded."""
         value = fused_multiply_add(accumulator.astype("float32"), multiplier, self._addend(residual))
-        return self.store(self._activate(value))
+        return self._activate(value)
 
     def store(self, value: Expression) -> Expression:
         """The result for `value`, in units of its scale."""
+        value = self.bounded(value)
+        return value if self.zero_point is None else self.integer(value).astype(self.dtype)
+
+    def bounded(self, value: Expression) -> Expression:
+        """`value` between the bounds."""
         if self.minimum is not None:
             value = tirx.max(value, _float(self.minimum))
         if self.maximum is not None:
             value = tirx.min(value, _float(self.maximum))
-        if self.zero_point is None:
-            return value
-        return (rounded(value) + tirx.const(self.zero_point, "int32")).astype(self.dtype)
+        return value
+
+    def integer(self, value: Expression) -> Expression:
+        """`value`, rounded, and the zero point, as an int32."""
+        return rounded(value) + tirx.const(self.zero_point, "int32")
+
+    def saturates(self, largest: float) -> bool:
+        """Whether an int32 that saturates to the type is bounded enough, where |v| is at most `largest`."""
+        if self.zero_point is None or self.activation != "identity" or self.inverse_scale != 1:
+            return False
+        limits = np.iinfo(self.dtype)
+        bounds = (float(limits.min - self.zero_point), float(limits.max - self.zero_point))
+        return (self.minimum, self.maximum) == bounds and largest < 2.0**30
 
     def _addend(self, residual: Expression | None) -> Expression:
         if residual is None:
@@ -89,9 +111,7 @@ def rounded(value: Expression) -> Expression:
 def _register() -> None:
     """Tell TVM of the intrinsics, which it vectorises; its own rounding it does not."""
     for name, llvm in ((_FMA, "llvm.fma"), (_ROUND, "llvm.lrint")):
-        register_op_attr(name, "TVectorizable", True)
-        register_op_attr(name, "TCallEffectKind", _PURE)
-        register_intrin_lowering(name, target="llvm", f=partial(_lower, llvm), level=_BEFORE_TVM_OWN)
+        register_intrinsic(name, partial(_lower, llvm))
 
 
 def _lower(llvm: str, call: Any) -> Any:

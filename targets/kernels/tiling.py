@@ -29,7 +29,19 @@ def round_up(value: int, step: int) -> int:
 
 def largest_divisor(value: int, limit: int) -> int:
     """The largest divisor of `value` that is not above `limit`, at least 1."""
-    return max(d for d in range(1, max(1, min(value, limit)) + 1) if value % d == 0)
+    return max(divisors(value, limit), default=1)
+
+
+def divisors(value: int, limit: int) -> tuple[int, ...]:
+    """The divisors of `value` up to `limit`, in order."""
+    return tuple(d for d in range(1, min(value, limit) + 1) if value % d == 0)
+
+
+def round_numbers(limit: int, own: int) -> tuple[int, ...]:
+    """Numbers up to `limit` to try for a count, ever wider apart: 1, 2, 3, 4, 6, 8, 12 ..., `limit` and `own`."""
+    powers = [1 << bits for bits in range(limit.bit_length())]
+    numbers = {*powers, *(3 * power // 2 for power in powers[1:]), limit, own}
+    return tuple(sorted(number for number in numbers if number <= max(limit, own)))
 
 
 def fetched_lines(columns: int) -> int:
@@ -87,13 +99,23 @@ def register_tile(
             for v in range(1, 13)
             if vectors % v == 0
             for r in range(1, min(rows, 14) + 1)
-            # One register for each weight vector, and one for the broadcast input or one for each row's.
-            if r * v + v + 1 + (r if held else 0) <= target.vector_registers
-            and 4 * r * v * lanes < _STACK_BYTES
-            and not (exact and rows % r)
+            if fits_registers(RegisterTile(r, v * lanes, lanes), target, held) and not (exact and rows % r)
         ),
         key=lambda tile: _cost(tile, rows),
     )
+
+
+def fits_registers(tile: RegisterTile, target: Target, held: bool = False) -> bool:
+    """Whether a product's accumulators, and what it multiplies, find registers; `held` as for `register_tile`."""
+    vectors = tile.columns // tile.lanes
+    # One register for each weight vector, and one for the broadcast input or one for each row's.
+    needed = tile.rows * vectors + vectors + 1 + (tile.rows if held else 0)
+    return needed <= target.vector_registers and stays_on_stack(tile.rows * tile.columns)
+
+
+def stays_on_stack(accumulators: int) -> bool:
+    """Whether TVM keeps a tile of so many 32-bit accumulators on the stack."""
+    return 4 * accumulators < _STACK_BYTES
 
 
 def _cost(tile: RegisterTile, rows: int) -> float:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from lwc.driver import CompileRequest, CompileResult, Evaluation, Reporter
+from lwc.compile_request import CompileRequest
+from lwc.driver import CompileResult
 from lwc.errors import VerificationError
 from lwc.models.evaluate import Accuracy
 from lwc.models.request import ModelRequest
 from lwc.package.manifest import PassEntry
 from lwc.package.pruning import LayerCounts, Pruning
+from lwc.prepare import Evaluation
+from lwc.reporter import Reporter
 from lwc.rewriting import PassOptions
 from tests.cli.conftest import Lwc, make_manifest
 
@@ -43,12 +46,13 @@ def test_every_option_reaches_the_driver(lwc: Lwc, requests: list[CompileRequest
     line = (
         "compile mobilenet_v1 --target arm64 -o out --width 0.5 --image-size 96 --output-stride 16"
         " --num-labels 7 --batch 2 --weights random --seed 3 --passes fold-padding --dump-dir dump"
-        " --threads 4 --pass a.py:A --pass b --no-verify-passes --prune 0.25 --evaluate images"
+        " --threads 4 --pass a.py:A --pass b --no-verify-passes --prune 0.25 --evaluate images --tune none"
     )
     assert lwc(*line.split()).code == 0
     model = ModelRequest("mobilenet_v1", 0.5, 96, 16, 7, 2, "random", 3)
     passes = PassOptions("fold-padding", ("a.py:A", "b"), None, False, Path("dump"), 0.25)
-    assert requests == [CompileRequest(model, "arm64", Path("out"), passes, 4, Path("images"))]
+    wanted = CompileRequest(model, "arm64", Path("out"), passes, 4, Path("images"), tune="none")
+    assert requests == [wanted]
 
 
 def test_a_limit_of_rewrites_reaches_the_driver(lwc: Lwc, requests: list[CompileRequest]) -> None:
@@ -101,7 +105,7 @@ def pruned(monkeypatch: pytest.MonkeyPatch) -> None:
         PassEntry(name="zero-channels", count=5, refusals=3),
     )
     manifest = make_manifest().model_copy(update={"pruning": PRUNING, "passes": entries})
-    evaluation = Evaluation(Accuracy(200, 132, 170), Accuracy(200, 34, None))
+    evaluation = Evaluation(Accuracy(200, 132, 170, 200), Accuracy(200, 34, None, 50))
 
     def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResult:
         return CompileResult(Path("tiny-arm64"), manifest, {}, evaluation)
@@ -122,6 +126,9 @@ def test_the_summary_says_what_was_pruned_and_what_it_costs(lwc: Lwc) -> None:
     assert top1 == f"top-1 {original}; {pruned}; 200 images"
     (top5,) = (fact for fact in facts if fact.startswith("top-5"))
     assert top5 == "top-5 original 85.0% (95 %: 79.4% to 89.3%); 200 images"
+    (agreement,) = (fact for fact in facts if fact.startswith("agreement"))
+    says = "agreement pruned 25.0% (95 %: 19.5% to 31.4%): the same likeliest class as the original"
+    assert agreement == says
 
 
 @pytest.mark.usefixtures("pruned")
@@ -134,6 +141,7 @@ def test_json_says_what_was_pruned_and_what_it_costs(lwc: Lwc) -> None:
     assert document["evaluation"]["original"]["top1"] == 0.66
     assert document["evaluation"]["pruned"]["top1_interval"] == pytest.approx([0.124, 0.228], abs=1e-3)
     assert document["evaluation"]["pruned"]["top5"] is None
+    assert document["evaluation"]["pruned"]["agreement"] == 0.25
 
 
 @pytest.mark.usefixtures("requests")
@@ -144,6 +152,17 @@ def test_without_pruning_nothing_is_said_of_it(lwc: Lwc) -> None:
     document = json.loads(lwc("compile", "mobilenet_v1", "--json").out)
     assert document["pruning"] is None
     assert document["evaluation"] is None
+
+
+def test_the_summary_says_how_many_kernels_are_tuned(lwc: Lwc, monkeypatch: pytest.MonkeyPatch) -> None:
+    for layers in ((), ("stem", "head", "head")):
+        manifest = make_manifest().model_copy(update={"tuned_layers": layers})
+        result = CompileResult(Path("tiny"), manifest, {})
+        monkeypatch.setattr("lwc.driver.compile_package", lambda request, reporter, result=result: result)
+        lines = [" ".join(line.split()) for line in lwc("compile", "mobilenet_v1").out.splitlines()]
+        assert ("tuned kernels 3 layers" in lines) == bool(layers)
+        document = json.loads(lwc("compile", "mobilenet_v1", "--json").out)
+        assert document["tuned_layers"] == list(layers)
 
 
 def test_a_failure_in_the_driver_is_its_one_line(lwc: Lwc, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +188,7 @@ def test_a_failure_in_the_driver_is_its_one_line(lwc: Lwc, monkeypatch: pytest.M
         ("mobilenet_v1 --prune -0.5", 2, "prune -0.5: out of range"),
         ("mobilenet_v1 --prune nan", 2, "prune nan: out of range"),
         ("mobilenet_v1 --prune 0.5 --passes default,-prune-channels", 2, "needs the pass 'prune-channels'"),
+        ("mobilenet_v1 --tune always", 2, "'--tune'.*'always'.*records.*none.*quick"),
         ("mobilenet_v1 --evaluate nowhere", 3, "nowhere: does not exist"),
         ("mobilenet_v1 --evaluate foreign", 3, "labels.csv: does not exist"),
         ("mobilenet_v1 -o foreign", 3, "'mine', which lwc did not write"),

@@ -18,7 +18,18 @@ from lwc.trace import Program
 from tests.cli.conftest import CLIP, Lwc
 from tests.programs import program_of
 
-SMALL = ("mobilenet_v1", "--width", "0.25", "--image-size", "32", "--weights", "random")
+SMALL = "tests.cli.test_reproducers:blocks"
+BLOCKS = 20
+
+
+def blocks() -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    """BLOCKS convolutions, each with its batch norm and ReLU6; some have names that the pass that clips takes."""
+    parts: list[nn.Module] = []
+    for _ in range(BLOCKS):
+        layer = nn.Conv2d(32, 32, 1)
+        nn.init.kaiming_normal_(layer.weight)
+        parts += [layer, nn.BatchNorm2d(32), nn.ReLU6()]
+    return nn.Sequential(*parts), (torch.randn(1, 32, 4, 4),)
 
 
 def command_of(message: str) -> str:
@@ -44,7 +55,8 @@ SHORT = "raise-operators,fold-batch-norm,fuse-activation"
     "options",
     [
         ("--pass", f"{FILE}:Clip{{bound=0.2}},after=fuse-activation"),
-        ("--passes", f"{SHORT},{FILE}:Clip{{bound=0.2}}", "--pass-limit", "84"),
+        # One of the two that clip: each block takes three rewrites.
+        ("--passes", f"{SHORT},{FILE}:Clip{{bound=0.2}}", "--pass-limit", str(3 * BLOCKS + 1)),
         (
             "--passes",
             "default,-merge-heads",
@@ -55,24 +67,40 @@ SHORT = "raise-operators,fold-batch-norm,fuse-activation"
         ),
     ],
 )
-def test_the_command_repeats_the_failure(shell: Lwc, tmp_path: Path, options: tuple[str, ...]) -> None:
-    (tmp_path / FILE).parent.mkdir()
-    (tmp_path / FILE).write_text(CLIP)
-    done = shell(f"lwc compile {shlex.join((*SMALL, *options))} -o out")
+def test_the_command_repeats_the_failure(
+    lwc: Lwc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(FILE).parent.mkdir()
+    Path(FILE).write_text(CLIP)
+    done = lwc("compile", SMALL, *options, "-o", "out")
     assert done.code == 5
     assert sorted(path.name for path in tmp_path.glob("out*")) == [
         "out-reproducer-clip.0.npy",
         "out-reproducer-clip.pt2",
     ]
-    again = shell(command_of(done.err))
+    again = lwc(*shlex.split(command_of(done.err))[1:])
     assert again.code == 5
     assert failure(again.err) == failure(done.err)
+
+
+def test_a_shell_reads_the_command_as_it_is_printed(
+    shell: Lwc, lwc: Lwc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(FILE).parent.mkdir()
+    Path(FILE).write_text(CLIP)
+    command = command_of(lwc("compile", SMALL, "--pass", f"{FILE}:Clip", "-o", "it's out").err)
+    read = shell(f"lwc() {{ printf '%s\\n' \"$@\"; }}; {command}").out.splitlines()
+    assert read == shlex.split(command)[1:]
+    assert f"{FILE}:Clip" in read
+    assert "it's out-reproducer-clip.pt2" in read
 
 
 def test_a_reproducer_replaces_no_file(lwc: Lwc, clip: str, tmp_path: Path) -> None:
     mine = tmp_path / "out-reproducer-clip.pt2"
     mine.write_text("mine")
-    done = lwc("compile", *SMALL, "-o", tmp_path / "out", "--pass", clip)
+    done = lwc("compile", SMALL, "-o", tmp_path / "out", "--pass", clip)
     assert "out-reproducer-clip-2.pt2" in done.err
     assert mine.read_text() == "mine"
 

@@ -91,6 +91,82 @@ def test_output_is_written_and_nothing_beside_it(
     assert set(tmp_path.iterdir()) == before | {target}
 
 
+# A package of integers.
+
+STEPS = {"dtype": "uint8", "scale": 0.5, "zero_point": 3}
+
+
+@pytest.fixture
+def integers(package: Path, monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.uint8]]:
+    """The package takes and gives integers; the inputs that it was run with."""
+    manifest = make_manifest()
+    inputs, outputs = (
+        tuple(i.model_copy(update=STEPS) for i in t) for t in (manifest.inputs, manifest.outputs)
+    )
+    text = dump_manifest(manifest.model_copy(update={"inputs": inputs, "outputs": outputs}))
+    (package / MANIFEST_NAME).write_text(text)
+    calls: list[NDArray[np.uint8]] = []
+
+    def run_package(package: Path, inputs: tuple[NDArray[np.uint8], ...], threads: int = 0) -> object:
+        calls.extend(inputs)
+        return (np.array([[5, 9, 7]], np.uint8),)
+
+    monkeypatch.setattr("lwc.package.execute.run_package", run_package)
+    return calls
+
+
+def test_real_numbers_become_integers_and_back(
+    lwc: Lwc, package: Path, tmp_path: Path, integers: list[NDArray[np.uint8]]
+) -> None:
+    values = np.resize(np.array([-9, 0, 0.25, 0.75, 1, 200], np.float32), (1, 3, 4, 4))
+    np.save(tmp_path / "real.npy", values)
+    done = lwc("run", package, "--input", tmp_path / "real.npy", "--output", tmp_path / "out.npy", "--json")
+    assert done.code == 0, done.err
+    (array,) = integers
+    assert array.dtype == np.uint8
+    assert array.flatten()[:6].tolist() == [0, 3, 3, 5, 5, 255]
+    (output,) = json.loads(done.out)["outputs"]
+    assert STEPS.items() <= output.items()
+    assert [(guess["index"], guess["logit"]) for guess in output["top"]] == [(1, 3.0), (2, 2.0), (0, 1.0)]
+    assert np.load(tmp_path / "out.npy").tolist() == [[5, 9, 7]]
+
+
+def test_an_image_becomes_integers(
+    lwc: Lwc, package: Path, tmp_path: Path, integers: list[NDArray[np.uint8]]
+) -> None:
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(tmp_path / "red.png")
+    assert lwc("run", package, "--input", tmp_path / "red.png").code == 0
+    assert integers[0][0, :, 0, 0].tolist() == [5, 3, 3]
+
+
+def test_integers_are_taken_as_they_are(
+    lwc: Lwc, package: Path, tmp_path: Path, integers: list[NDArray[np.uint8]]
+) -> None:
+    values = np.arange(48, dtype=np.uint8).reshape(1, 3, 4, 4)
+    np.save(tmp_path / "integers.npy", np.asfortranarray(values))
+    assert lwc("run", package, "--input", tmp_path / "integers.npy").code == 0
+    assert np.array_equal(integers[0], values)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "float64"])
+def test_integers_of_another_type(
+    lwc: Lwc, package: Path, tmp_path: Path, integers: list[NDArray[np.uint8]], dtype: str
+) -> None:
+    np.save(tmp_path / "other.npy", np.zeros((1, 3, 4, 4), dtype))
+    done = lwc("run", package, "--input", tmp_path / "other.npy")
+    assert done.code == 3
+    assert f"holds 1x3x4x4 {dtype}, input 'pixels' differs; give" in done.line()
+    assert "1x3x4x4 float32, or of uint8 (NCHW)" in done.line()
+    assert integers == []
+
+
+def test_integers_for_a_package_of_float32(lwc: Lwc, package: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "integers.npy", np.zeros((1, 3, 4, 4), np.uint8))
+    done = lwc("run", package, "--input", tmp_path / "integers.npy")
+    assert done.code == 3
+    assert "holds 1x3x4x4 uint8" in done.line()
+
+
 @pytest.mark.usefixtures("executed")
 @pytest.mark.parametrize("place", ["nowhere/out.npy", ".", "/dev/null", "n" * 300, "sample.npy/out.npy"])
 def test_output_that_cannot_be_written(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 import lwc
-from lwc.driver import CompileRequest, CompileResult, compile_package
+from lwc.compile_request import CompileRequest
+from lwc.driver import CompileResult, compile_package
 from lwc.errors import ResourceError
 from lwc.models.request import ModelRequest
 from lwc.package.execute import find_runner, run_package

@@ -25,7 +25,8 @@ def test_every_call_has_its_layer_and_its_time(native: Path, tmp_path: Path) -> 
     assert all(call["us"] > 0 for call in found["calls"])
     # The calls are nearly all of a run, whatever the machine is busy with.
     assert 0.3 < found["calls_us"] / found["run_us"] < 3
-    assert found["peak"]["flops"] > 1e9
+    assert found["peak"]["int8_ops"] > found["peak"]["flops"] > 1e9
+    assert found["limit_us"] == pytest.approx(2e6 * manifest.macs / found["peak"]["flops"])
     assert plot.read_text().startswith("<?xml")
 
 

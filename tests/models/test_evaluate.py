@@ -76,20 +76,20 @@ def test_counts_the_likeliest_class_and_the_five_likeliest(tmp_path: Path) -> No
     # Classes 0, 5 and 9 of ten.
     write_images(tmp_path, [0, 130, 240])
     (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,6\n2.png,1\n")
-    assert accuracy(tmp_path, Brightness(10)) == [Accuracy(images=3, top1=1, top5=2)]
+    assert accuracy(tmp_path, Brightness(10)) == [Accuracy(images=3, top1=1, top5=2, agreement=3)]
 
 
 def test_few_classes_have_no_five_likeliest(tmp_path: Path) -> None:
     write_images(tmp_path, [0, 200])
     (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,3\n")
-    assert accuracy(tmp_path, Brightness(4)) == [Accuracy(images=2, top1=2, top5=None)]
+    assert accuracy(tmp_path, Brightness(4)) == [Accuracy(images=2, top1=2, top5=None, agreement=2)]
 
 
 def test_of_equal_logits_the_first_class_counts(tmp_path: Path) -> None:
     write_images(tmp_path, [0, 0])
     (tmp_path / "labels.csv").write_text("file,label\n0.png,0\n1.png,1\n")
     constant = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 4, bias=False))
-    assert accuracy(tmp_path, constant) == [Accuracy(images=2, top1=1, top5=None)]
+    assert accuracy(tmp_path, constant) == [Accuracy(images=2, top1=1, top5=None, agreement=2)]
 
 
 def test_several_modules_see_the_same_images(tmp_path: Path) -> None:
@@ -102,6 +102,16 @@ def test_several_modules_see_the_same_images(tmp_path: Path) -> None:
 
     found = accuracy(tmp_path, Brightness(10), Upside(10))
     assert [item.top1 for item in found] == [2, 0]
+    assert [item.agreement for item in found] == [2, 0]
+
+
+def test_agreement_is_with_the_first_module_right_or_wrong(tmp_path: Path) -> None:
+    write_images(tmp_path, [0, 130, 240])
+    (tmp_path / "labels.csv").write_text("file,label\n0.png,3\n1.png,5\n2.png,3\n")
+    first, second, third = accuracy(tmp_path, Brightness(10), Brightness(10), Brightness(4))
+    assert first == second == Accuracy(images=3, top1=1, top5=2, agreement=3)
+    # Only black is the same class for both.
+    assert (third.top1, third.agreement) == (1, 1)
 
 
 def test_progress_is_told(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.ao.quantization.fx._decomposed
 from torch import nn
 
+import lwc.ops  # noqa: F401  registers the operators
 from lwc.errors import UnsupportedError, UsageError
 from lwc.models.count import count
 from tests.models.pt2_files import (
@@ -148,3 +150,55 @@ def test_a_program_that_asks_for_too_much_memory_is_refused(tmp_path: Path) -> N
     files[PROGRAM] = files[PROGRAM].replace(b'"as_int": 16}', b'"as_int": 4096}')
     write_files(path, files)
     raises_one_line(path, "more than", UnsupportedError)
+
+
+# Quantized programs.
+
+
+class Rounded(nn.Module):
+    """A linear layer with a weight of integers, whose result is rounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.arange(-6, 6).reshape(3, 4).to(torch.int8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pt2e, how = torch.ops.quantized_decomposed, (0.5, 3, 0, 255, torch.uint8)
+        weight = pt2e.dequantize_per_tensor(self.weight, 0.25, 0, -127, 127, torch.int8)
+        y = pt2e.quantize_per_tensor(nn.functional.linear(x, weight), *how)
+        return torch.as_tensor(pt2e.dequantize_per_tensor(y, *how))
+
+
+class Own(nn.Module):
+    """lwc's operators, as the program has them that a failing pass leaves."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rounded = torch.ops.lwc.quantize(x, 2.0, 3, "uint8")
+        return torch.as_tensor(torch.ops.lwc.dequantize(rounded, torch.full((), 0.5), 3))
+
+
+@pytest.mark.parametrize("net", [Rounded(), Own()])
+def test_a_quantized_program_runs_as_before(tmp_path: Path, net: nn.Module, rng: torch.Generator) -> None:
+    x = torch.randn(2, 4, generator=rng)
+    model = load(export(tmp_path / "net.pt2", net, x))
+    assert torch.equal(model.module(x), net(x))
+    assert count(model.module, model.inputs).macs in (0, 2 * 3 * 4)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "lwc.conv2d.default",
+        "lwc.quantize",
+        "quantized_decomposed.nothing.default",
+        "quantized.linear.default",
+        "library.Library.default",
+        "quantized_decomposed.quantize_per_tensor.default.x",
+    ],
+)
+def test_other_operators_are_refused(tmp_path: Path, operator: str) -> None:
+    path = export(tmp_path / "net.pt2", Rounded(), torch.ones(2, 4))
+    edit(
+        path, PROGRAM, lambda p: p["graph_module"]["graph"]["nodes"][0].update(target=f"torch.ops.{operator}")
+    )
+    raises_one_line(path, "not a plain operator", UnsupportedError)

@@ -1,10 +1,13 @@
 """The C text of a package: it compiles as C11 and as C++, and says what the tensors are."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from lwc.lower.program import Buffer, KernelCall, LoweredProgram, Space
 from lwc.package import emit
@@ -18,11 +21,21 @@ def tensor(name: str, *shape: int, layout: str = "dims") -> TensorInfo:
     return TensorInfo(name=name, dtype="float32", shape=shape, layout=layout)
 
 
+def integers(name: str, *shape: int) -> TensorInfo:
+    return TensorInfo(name=name, dtype="uint8", shape=shape, layout="dims", scale=0.25, zero_point=128)
+
+
 IMAGE = tensor("image", 1, 3, 8, 8, layout="NCHW")
 # Names that the example's own variables could have, and a scalar.
 INTERFACES = {
     "one": emit.Interface("net", (IMAGE,), (tensor("logits", 1, 10, layout="N,classes"),), 0),
     "several": emit.Interface("net", (IMAGE, tensor("mask", 7)), (tensor("a", 2, 2), tensor("b")), 3),
+    "integers": emit.Interface(
+        "net",
+        (integers("image", 1, 3, 5, 5), tensor("mask", 7)),
+        (integers("logits", 1, 3), integers("b"), tensor("c", 2)),
+        0,
+    ),
     "awkward names": emit.Interface(
         "lwc",
         tuple(tensor(name, 2) for name in ("model", "context", "inputs", "outputs", "fail", "i", "size_t")),
@@ -85,6 +98,23 @@ def test_the_header_tells_sizes_layouts_threads_and_memory() -> None:
     assert "Weights: random." in text
 
 
+def test_the_header_tells_what_integers_mean() -> None:
+    lines = header(INTERFACES["integers"]).splitlines()
+    assert "#define NET_IMAGE_BYTES 75 /* input 0: uint8, dims 1 x 3 x 5 x 5 */" in lines
+    assert "#define NET_IMAGE_SCALE 0.25f /* real number = scale * (integer - zero point) */" in lines
+    assert "#define NET_IMAGE_ZERO_POINT 128" in lines
+    assert "#define NET_LOGITS_ZERO_POINT 128" in lines
+    assert not any("NET_MASK_SCALE" in line or "NET_C_ZERO_POINT" in line for line in lines)
+
+
+def test_a_scale_in_the_header_is_the_same_float32(rng: torch.Generator) -> None:
+    for value in torch.randn(100, generator=rng).exp().tolist():
+        info = integers("x", 1).model_copy(update={"scale": value})
+        text = header(emit.Interface("net", (info,), (tensor("y"),), 0))
+        (found,) = re.findall(r"NET_X_SCALE (\S+)f ", text)
+        assert np.float32(found) == np.float32(value)
+
+
 @pytest.fixture
 def lowered() -> LoweredProgram:
     """y = k(k(x, w)), with an intermediate value in the arena."""
@@ -119,7 +149,7 @@ def test_the_static_program_says_what_was_lowered(lowered: LoweredProgram) -> No
     assert "    { LWC_ARENA, 0u, 3, { 0, 64, 1 }, shapes + 5 }," in lines
     assert "    { LWC_ARENA, 896u, 1, { 6, 8, 1 }, shapes + 8 }," in lines
     assert "    { LWC_OUTPUT, 0u, 0, { 2, 32, 1 }, shapes + 4 }," in lines
-    assert '    { "image", "NCHW", 4, shapes + 0, 768u },' in lines
+    assert '    { "image", "NCHW", 4, shapes + 0, 768u, 1, 1.0f, 0 },' in lines
     assert 'static const char *const cpu_features[] = { "avx2", "fma", NULL };' in lines
     assert "    .threads = 2," in lines
     assert "    .arena_bytes = 960u," in lines

@@ -16,8 +16,9 @@ from lwc.errors import (
     UsageError,
     VerificationError,
 )
-from lwc.package.execute import Array, Runner, find_package_runner, find_runner, run_package, run_program
+from lwc.package.execute import Runner, find_package_runner, find_runner, run_package, run_program
 from lwc.package.manifest import read_manifest
+from lwc.package.steps import Elements
 from lwc.targets.arm64 import TARGET as ARM64
 from lwc.targets.x86_64_v4 import TARGET as X86
 
@@ -75,7 +76,7 @@ def test_the_program_gets_raw_files_and_its_output_is_read(package: Path) -> Non
     # $4 is the file of the input, $6 that of the output.
     program = script(package, 'test "$*" = "--threads 3 --input $4 --output $6" && head -c 12 "$4" > "$6"')
     values = np.array([[1.5, -2, 3, 4]], np.float32)
-    same: list[Array] = [values, np.asfortranarray(values), np.repeat(values, 2, axis=1)[:, ::2]]
+    same: list[Elements] = [values, np.asfortranarray(values), np.repeat(values, 2, axis=1)[:, ::2]]
     for given in same:
         (output,) = run_program(Runner("native"), program, manifest, [given], threads=3)
         assert output.tolist() == [[1.5, -2, 3]]

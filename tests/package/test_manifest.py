@@ -116,7 +116,7 @@ def test_a_wrong_value_is_named(
 
 def test_every_entry_is_needed_and_none_may_be_added(package: Path, document: dict[str, Any]) -> None:
     path = package / MANIFEST_NAME
-    for key in document:
+    for key in document.keys() - {"tuned_layers"}:
         path.write_text(json.dumps({name: value for name, value in document.items() if name != key}))
         with pytest.raises(BadInputError, match=rf"manifest\.json: {key}"):
             read_manifest(package)
@@ -176,3 +176,8 @@ def test_a_link_a_pipe_and_a_folder_in_place_of_the_manifest(package: Path, tmp_
     path.unlink()
     path.mkdir()
     refused(package, "is not a regular file")
+
+
+def test_a_package_of_before_tuning_is_still_read(package: Path, edit: Edit) -> None:
+    edit("tuned_layers", to=...)
+    assert read_manifest(package).tuned_layers == ()

@@ -74,6 +74,25 @@ class Rounded(nn.Module):
         return torch.as_tensor(lwc.dequantize(lwc.quantize(y, 4.0, 0, "uint8"), self.scale, 0))
 
 
+# No parameter, which would be made random.
+HALF = torch.tensor(0.5)
+TWOS, HALVES = torch.full((6,), 2.0), torch.full((6,), 0.5)
+
+
+def rounded_attention(x: torch.Tensor, twos: torch.Tensor, halves: torch.Tensor) -> torch.Tensor:
+    """Attention of two heads of three channels, on tokens to the nearest half."""
+    tokens = torch.ops.lwc.dequantize_channels(torch.ops.lwc.quantize_channels(x, twos, "uint8"), halves)
+    heads = ([0, 3, 3], [0, 3, 3], [0, 3, 3])
+    y = torch.ops.lwc.attention(tokens, tokens, tokens, None, 2, *heads, 0.5, "identity", None, None)
+    return torch.as_tensor(y)
+
+
+def rounded(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """x to the nearest half and back."""
+    integers = torch.ops.lwc.quantize(x, 2.0, 128, "uint8")
+    return torch.as_tensor(torch.ops.lwc.dequantize(integers, scale, 128))
+
+
 EXAMPLES: dict[str, Example] = {
     "remove-identities": Example(
         lambda drop, x: drop(x.reshape(IMAGE)).to(torch.float32) + 1, (nn.Dropout(),)
@@ -158,11 +177,26 @@ EXAMPLES: dict[str, Example] = {
     "merge-transposes": Example(
         lambda x: x.transpose(1, 2).reshape(3, 8).t(), shapes=(TOKENS,), first=("remove-identities",)
     ),
+    "equalize-channels": Example(
+        lambda own, after, x: after(own(x * torch.tensor([1.0, 64.0])).relu()),
+        (nn.Linear(2, 3), nn.Linear(3, 2)),
+        ((1, 4, 2),),
+        first=("raise-operators", "fuse-activation"),
+    ),
     "hoist-quantize": Example(
         lambda x: torch.ops.lwc.quantize(
             torch.cat([x.permute(0, 2, 1), x.exp().permute(0, 2, 1)]), 2.0, 8, "uint8"
         ),
         shapes=(TOKENS,),
     ),
+    "cancel-requantize": Example(lambda x: rounded(rounded(x, HALF), HALF), shapes=(TOKENS,)),
+    "sink-dequantize": Example(lambda x: rounded(x, HALF).permute(0, 2, 1), shapes=(TOKENS,)),
+    "lower-int8-attention": Example(
+        lambda x: rounded(rounded_attention(x, TWOS, HALVES), HALF), shapes=(TOKENS,)
+    ),
+    "lower-int8-elementwise": Example(
+        lambda x: rounded((rounded(x, HALF) + rounded(x.exp(), HALF)).relu(), HALF), shapes=(TOKENS,)
+    ),
+    "dequantize-weights": Example(lambda own, x: own(x), (Rounded(),), ((1, 5, 5, 2),)),
     "lower-int8": Example(lambda own, x: own(x), (Rounded(),), ((1, 5, 5, 2),)),
 }

@@ -102,13 +102,13 @@ DEFECTS: dict[str, Defect] = {
         "lwc/passes/fold_batch_norm.py",
         "gamma / torch.sqrt(",
         "gamma / (",
-        f"{_PASSES}/test_fold_batch_norm.py::test_folds",
+        f"{_PASSES}/test_fold_batch_norm.py::test_folds[dense]",
     ),
     "beta is missing": Defect(
         "lwc/passes/fold_batch_norm.py",
         "return scale, beta - mean.double() * scale",
         "return scale, -mean.double() * scale",
-        f"{_PASSES}/test_fold_batch_norm.py::test_folds",
+        f"{_PASSES}/test_fold_batch_norm.py::test_folds[dense]",
     ),
     "the convolution's own bias is lost": Defect(
         "lwc/passes/fold_batch_norm.py",
@@ -183,7 +183,7 @@ DEFECTS: dict[str, Defect] = {
         "lwc/passes/merge_transposes.py",
         "tuple(axes.order))",
         "tuple(map(axes.order.index, sorted(axes.order))))",
-        f"{_PASSES}/test_merge_transposes.py::test_merges",
+        f"{_PASSES}/test_merge_transposes.py::test_merges[image to patches]",
     ),
     "a chain goes on past a second user": Defect(
         "lwc/passes/merge_transposes.py",
@@ -303,24 +303,24 @@ DEFECTS: dict[str, Defect] = {
         "lwc/ops/attention.py",
         "x.narrow(-1, where.offset, extent)",
         "x.roll(-1, -1).narrow(-1, where.offset, extent)",
-        "tests/ops/test_attention.py::test_attention",
+        "tests/ops/test_attention.py::test_attention[three projections-False]",
     ),
     "the scale of queries and keys is lost": Defect(
         "lwc/passes/attention_pattern.py",
         "scale=found.scale * of_query * of_key",
         "scale=found.scale",
-        f"{_PASSES}/test_fuse_attention.py",
+        f"{_PASSES}/test_fuse_attention.py::test_fuses[queries times a scale]",
     ),
     "a bias that differs between images is taken": Defect(
         "lwc/passes/fuse_attention.py",
         "shape_of(match.bias)[:-3] not in ((), (1,))",
         "shape_of(match.bias)[:-3] == (99,)",
-        f"{_PASSES}/test_fuse_attention_guards.py",
+        f"{_PASSES}/test_fuse_attention_guards.py::test_refuses[a bias of each image]",
     ),
     "the scale goes to the keys' rows": Defect(
         "lwc/passes/fold_attention_scale.py",
         "rows = list(_channels(view.query_heads, view.heads))",
         "rows = list(_channels(view.key_heads, view.heads))",
-        f"{_PASSES}/test_fold_attention_scale.py",
+        f"{_PASSES}/test_fold_attention_scale.py::test_folds_into_the_rows_of_the_queries_alone",
     ),
 }

@@ -1,6 +1,7 @@
 """fold-padding: zero padding joins the convolution that reads it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -44,6 +45,21 @@ def test_folds_one_padding_after_another(rng: torch.Generator) -> None:
     after, record = rewrite(PASSES, program_of(layers, IMAGE, rng=rng), rng)
     assert record.count == 2
     assert operators(after) == ["lwc.conv2d.default"]
+
+
+def test_folds_through_rounding(rng: torch.Generator) -> None:
+    lwc: Any = torch.ops.lwc
+
+    def function(own: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        integers = lwc.quantize(functional.pad(x, (1, 2, 3, 4)), 31.5, 120, "uint8")
+        return torch.as_tensor(own(lwc.dequantize(integers, torch.tensor(1 / 31.5), 120)))
+
+    program = program_of(function, IMAGE, rng=rng, parts=(nn.Conv2d(3, 4, 3),))
+    after, record = rewrite(f"fold-constants,{PASSES}", program, rng)
+    assert record.count == 1
+    assert operators(after) == ["lwc.quantize.default", "lwc.dequantize.default", "lwc.conv2d.default"]
+    (node,) = calls(after.module.graph, lwc.conv2d.default)
+    assert ConvView.of(node).padding == (3, 4, 1, 2)
 
 
 def test_folds_into_each_of_two_convolutions(rng: torch.Generator) -> None:

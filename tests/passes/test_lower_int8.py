@@ -17,6 +17,9 @@ from tests.programs import Shape, operators, random_inputs, rms, run
 
 IMAGE = (2, 7, 6, 8)
 TOKENS = (2, 5, 8)
+STEPS, INVERSE_STEPS = torch.linspace(0.0015, 0.0025, 8), 1 / torch.linspace(0.0015, 0.0025, 8)
+# Of three numbers: with these scales, means of two lie in the very middle of two steps too often.
+COLUMNS = (64, 3, 1, 8)
 QUANTIZE, DEQUANTIZE = "lwc.quantize.default", "lwc.dequantize.default"
 QCONV, QLINEAR, QMEAN = "lwc.qconv2d.default", "lwc.qlinear.default", "lwc.qmean.default"
 PERMUTE = "aten.permute.default"
@@ -146,6 +149,11 @@ def pointwise(net: Rounded, x: torch.Tensor, **how: Any) -> torch.Tensor:
     return net.rounded(net.conv2d(net.rounded(x), **how), "output")
 
 
+def by_channel(x: torch.Tensor) -> torch.Tensor:
+    """x (..., 8) in steps of its own for each channel."""
+    return torch.as_tensor(LWC.dequantize_channels(LWC.quantize_channels(x, INVERSE_STEPS, "uint8"), STEPS))
+
+
 def linear(net: Rounded, x: torch.Tensor, **how: Any) -> torch.Tensor:
     return net.rounded(net.linear(net.rounded(x), **how), "output")
 
@@ -167,9 +175,9 @@ CASES = {
         channels_first, (QUANTIZE, PERMUTE, QCONV, PERMUTE, DEQUANTIZE), shapes=((2, 8, 7, 6),)
     ),
     "a linear layer": Case(linear, (QUANTIZE, QLINEAR, DEQUANTIZE), (8, 8), (TOKENS,)),
-    "a mean": Case(mean, (QUANTIZE, QMEAN, DEQUANTIZE), shapes=((64, 2, 1, 8),)),
+    "a mean": Case(mean, (QUANTIZE, QMEAN, DEQUANTIZE), shapes=(COLUMNS,)),
     "a mean that keeps its axes": Case(
-        lambda net, x: mean(net, x, keepdim=True), (QUANTIZE, QMEAN, DEQUANTIZE), shapes=((64, 2, 1, 8),)
+        lambda net, x: mean(net, x, keepdim=True), (QUANTIZE, QMEAN, DEQUANTIZE), shapes=(COLUMNS,)
     ),
     "hardswish": Case(
         lambda net, x: pointwise(net, x, activation="hardswish"), (QUANTIZE, QCONV, DEQUANTIZE)
@@ -198,6 +206,13 @@ CASES = {
         (QUANTIZE, QUANTIZE, QLINEAR, DEQUANTIZE),
         (8, 8),
         (TOKENS,),
+    ),
+    "a clamp before scales by channel": Case(
+        lambda net, x: by_channel(net.linear(net.rounded(x), minimum=0.0)),
+        (QUANTIZE, QLINEAR, "lwc.quantize_channels.default", "lwc.dequantize_channels.default"),
+        (8, 8),
+        (TOKENS,),
+        is_integer=False,
     ),
     "one float reader": Case(lambda net, x: net.conv2d(net.rounded(x)), (QUANTIZE, QCONV), is_integer=False),
     "a float reader after silu": Case(

@@ -1,10 +1,13 @@
 """A test of the tests: each defect that is planted into a copy of lwc makes the test named beside it fail."""
 
+import json
 import os
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 from textwrap import dedent
 
 import pytest
@@ -40,39 +43,59 @@ def plant(defect: Defect, folder: Path) -> None:
     path.write_text(text.replace(defect.old, defect.new))
 
 
-def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in `folder`, whose lwc goes before any that is installed."""
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
+@dataclass(frozen=True)
+class Done:
+    """How a run of pytest ended: its exit code, and what it wrote."""
+
+    code: int
+    text: str
 
 
-def run_tests(folder: Path, *tests: str) -> subprocess.CompletedProcess[str]:
-    """Run `tests` on the copy in `folder`, up to the first failure."""
-    return python(folder, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests)
+# Runs tests of the copy in a folder, up to the first failure.
+RunTests = Callable[..., Done]
 
 
-def test_the_copy_is_what_runs(installed: Path) -> None:
+@pytest.fixture(scope="module")
+def run_tests() -> Iterator[RunTests]:
+    """In forks of one process: loading PyTorch takes longer than a test."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    program = [sys.executable, str(ROOT / "tests/passes/forked_pytest.py")]
+    with Popen(program, env=environment, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True) as server:
+        questions, answers = server.stdin, server.stdout
+        assert questions is not None
+        assert answers is not None
+
+        def call(folder: Path, *tests: str) -> Done:
+            words = [str(folder), "-q", "-x", "-p", "no:cacheprovider", *tests]
+            print(json.dumps(words), file=questions, flush=True)
+            return Done(int(answers.readline()), (folder / "pytest.log").read_text())
+
+        yield call
+        questions.close()
+
+
+def test_the_copy_is_what_runs(installed: Path, run_tests: RunTests) -> None:
     code = """
         import lwc.graph, lwc.passes.fold_padding, lwc.targets.target
-        print(lwc.graph.__file__, lwc.passes.fold_padding.__file__, lwc.targets.target.__file__, sep="\\n")
+
+        def test_files():
+            for module in (lwc.graph, lwc.passes.fold_padding, lwc.targets.target):
+                print(module.__file__)
     """
-    done = python(installed, "-c", dedent(code))
-    files = [
-        str(installed / "lwc" / name) for name in ("graph.py", "passes/fold_padding.py", "targets/target.py")
-    ]
-    assert done.stdout.splitlines() == files, done.stderr
+    (installed / "tests/test_files.py").write_text(dedent(code))
+    done = run_tests(installed, "-s", "tests/test_files.py")
+    for name in ("graph.py", "passes/fold_padding.py", "targets/target.py"):
+        assert str(installed / "lwc" / name) in done.text
 
 
-def test_without_a_defect_the_tests_pass(installed: Path) -> None:
+def test_without_a_defect_the_tests_pass(installed: Path, run_tests: RunTests) -> None:
     done = run_tests(installed, *sorted({defect.test for defect in DEFECTS.values()}))
-    assert done.returncode == PASSED, done.stdout + done.stderr
+    assert done.code == PASSED, done.text
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_a_defect_is_caught(name: str, installed: Path) -> None:
+def test_a_defect_is_caught(name: str, installed: Path, run_tests: RunTests) -> None:
     defect = DEFECTS[name]
     plant(defect, installed)
     done = run_tests(installed, defect.test)
-    assert done.returncode == FAILED, f"{defect.test} does not catch that {name}:\n{done.stdout}{done.stderr}"
+    assert done.code == FAILED, f"{defect.test} does not catch that {name}:\n{done.text}"

@@ -153,6 +153,19 @@ def test_joins_a_pointwise_convolution_that_adds(rng: torch.Generator) -> None:
     assert SeparableView.of(node).residual is stem
 
 
+def test_joins_none_where_each_layer_is_to_keep_its_kernel(rng: torch.Generator) -> None:
+    parts = (depthwise(64, padding=1), nn.Conv2d(64, 128, 1))
+    joined, apart = f"{PASSES}{{kernel={separable.NAME}}}", f"{PASSES}{{join=false}}"
+    program = with_target(lambda d, p, x: p(d(x)), (1, 64, 112, 112), rng=rng, parts=parts)
+    assert len(list(calls(rewrite(joined, program, rng)[0].module.graph, SEPARABLE))) == 1
+    after, record = rewrite(apart, program, rng)
+    assert not list(calls(after.module.graph, SEPARABLE))
+    chosen, pointwise = kernels(after)
+    assert chosen in KERNELS
+    assert pointwise == "auto"
+    assert "by itself: none is to be joined" in record.notes[0].text
+
+
 def test_joins_one_pair_after_another(rng: torch.Generator) -> None:
     pair = (depthwise(padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1))
     layers = nn.Sequential(*pair, depthwise(padding=1), nn.Conv2d(8, 4, 1))

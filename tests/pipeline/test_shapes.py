@@ -1,4 +1,4 @@
-"""Shapes are computed anew only where a pass changed something, and are those of a graph that is seen afresh."""
+"""Shapes are those of a graph that is seen afresh, and are computed once for an operator and operands of one form."""
 
 import torch
 from torch import fx, nn
@@ -42,6 +42,16 @@ def small(rng: torch.Generator) -> tuple[Program, Shapes, fx.Node]:
 def test_what_has_not_changed_is_kept(rng: torch.Generator) -> None:
     program, shapes, relu = small(rng)
     before = relu.meta["val"]
+    shapes.propagate(program)
+    assert relu.meta["val"] is before
+
+
+def test_a_new_node_that_gives_the_same_costs_those_below_nothing(rng: torch.Generator) -> None:
+    program, shapes, relu = small(rng)
+    before, old = relu.meta["val"], relu.args[0]
+    assert isinstance(old, fx.Node)
+    with program.module.graph.inserting_before(relu):
+        relu.update_arg(0, program.module.graph.node_copy(old))
     shapes.propagate(program)
     assert relu.meta["val"] is before
 

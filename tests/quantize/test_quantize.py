@@ -16,85 +16,34 @@ from lwc.ops.view import named_arguments
 from lwc.pipeline import Pipeline, run_pipeline
 from lwc.quantize.correct_bias import correct_biases
 from lwc.quantize.data import CalibrationData
-from lwc.quantize.quantize import quantize, raise_quantization
-from lwc.quantizing import FLOAT_ONLY, Quantized, signal_to_noise_db, to_integers
+from lwc.quantize.noise import signal_to_noise_db
+from lwc.quantize.quantize import quantize
+from lwc.quantize.raise_quantization import raise_quantization
+from lwc.quantizing import to_integers
 from lwc.targets.resolve import resolve_target
 from lwc.trace import Program
-from tests.programs import operators, program_of, random_inputs, rms, run
+from tests.programs import operators, program_of, rms, run
+from tests.quantize.nets import (
+    IMAGE,
+    NETS,
+    TOKENS,
+    X86,
+    Convolutions,
+    Samples,
+    Tokens,
+    integers,
+    rewritten,
+    samples_of,
+)
 
 LWC: Any = torch.ops.lwc
 ATEN: Any = torch.ops.aten
-IMAGE = (1, 3, 12, 12)
-TOKENS = (1, 10, 16)
 LAYERS = (LWC.conv2d.default, LWC.linear.default, ATEN.mean.dim)
-X86, ARM = "x86-64-v3", "arm64"
-
-Samples = tuple[tuple[torch.Tensor, ...], ...]
-
-
-class Convolutions(nn.Module):
-    """A stem, a depthwise block with a residual, a mean and a classifier."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.stem_norm = nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16)
-        self.expand = nn.Conv2d(16, 24, 1)
-        self.depthwise = nn.Conv2d(24, 24, 3, padding=1, groups=24)
-        self.project = nn.Conv2d(24, 16, 1)
-        self.head = nn.Linear(16, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Ten logits an image."""
-        x = functional.relu6(self.stem_norm(self.stem(x)))
-        y = functional.relu6(self.depthwise(functional.relu6(self.expand(x))))
-        return torch.as_tensor(self.head((x + self.project(y)).mean((2, 3))))
-
-
-class Tokens(nn.Module):
-    """A block of a transformer without its attention: the trunk is read by layer norms and sums alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(16) for _ in range(3))
-        self.layers = nn.ModuleList([nn.Linear(16, 32), nn.Linear(32, 16), nn.Linear(16, 16)])
-        self.head = nn.Linear(16, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Ten numbers a token."""
-        first, second, last = self.norms
-        up, down, mix = self.layers
-        x = x + mix(first(x))
-        x = x + down(functional.gelu(up(second(x))))
-        return torch.as_tensor(self.head(last(x)))
-
-
-NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "convolutions": (Convolutions, IMAGE),
-    "tokens": (Tokens, TOKENS),
-}
-
-
-def rewritten(
-    module: nn.Module | Callable[..., Any], shape: tuple[int, ...], rng: torch.Generator, target: str = X86
-) -> Program:
-    """The program as it is when `--precision int8` quantizes it."""
-    program = replace(program_of(module, shape, rng=rng), target=resolve_target(target))
-    passes = tuple(item for item in Pipeline.parse("default").passes if item.name != FLOAT_ONLY)
-    return run_pipeline(Pipeline(passes), program)[0]
-
-
-def samples_of(program: Program, rng: torch.Generator, count: int = 16) -> Samples:
-    """Fresh inputs."""
-    shapes = tuple(tuple(x.shape) for x in program.inputs)
-    return tuple(random_inputs(shapes, rng) for _ in range(count))
+ARM = "arm64"
 
 
 def quantized(program: Program, samples: Samples) -> Program:
     return quantize(program, samples, lambda text: None)
-
-
-def integers(program: Program, samples: Samples) -> Quantized:
-    return to_integers(program, CalibrationData(samples, "noise"), lambda text: None)
 
 
 def layers(program: Program) -> list[fx.Node]:

@@ -58,8 +58,8 @@ static const lwc_buffer buffers[] = {
 };
 static const uint32_t order[] = {0, 1, 2, 2, 3};
 static const lwc_call calls[] = {{affine, 0, 3}, {negate, 3, 2}};
-static const lwc_port inputs[] = {{"x", "dims", 1, shapes, N * sizeof(float)}};
-static const lwc_port outputs[] = {{"z", "dims", 1, shapes, N * sizeof(float)}};
+static const lwc_port inputs[] = {{"x", "dims", 1, shapes, N * sizeof(float), true, 1, 0}};
+static const lwc_port outputs[] = {{"z", "dims", 1, shapes, N * sizeof(float), true, 1, 0}};
 static const char *const cpu_features[] = {NULL};
 
 const lwc_program lwc_the_program = {

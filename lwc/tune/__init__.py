@@ -1,0 +1,1 @@
+"""Measuring other choices of a kernel than the default one, and keeping what came out."""

@@ -1,0 +1,164 @@
+"""The processes that build trials, one a core: a candidate's crash, hang or hunger for memory is its own.
+
+A process says first that it is ready: what keeps it from that is not a candidate's fault.
+"""
+
+import os
+import pickle
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+
+from lwc.errors import ResourceError
+from lwc.tune.trials import REQUEST, Built, Refusal, Trials
+
+# -P: a file of the current folder is no module.
+WORKER = (sys.executable, "-P", "-m", "lwc.tune.worker")
+BUILD_SECONDS = 120.0
+# Each imports PyTorch and TVM, and all at once.
+_START_SECONDS = 600.0
+_LEAST_MEMORY = 4 << 30
+
+
+def worker_count() -> int:
+    """One process a core that this one may use, but no more than half of the memory is enough for."""
+    return max(1, min(len(os.sched_getaffinity(0)), _memory() // 2 // _LEAST_MEMORY))
+
+
+def memory_limit(processes: int) -> int:
+    """The bytes that each of `processes` may take: together half of what the machine has."""
+    return max(_LEAST_MEMORY, _memory() // 2 // processes)
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class _Process:
+    process: subprocess.Popen[bytes]
+    connection: Connection
+
+    def end(self) -> None:
+        """Its children, a compiler, are of its group."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.connection.close()
+
+
+class Workers:
+    """Builds trials side by side; a process that dies or takes too long is replaced at its next use.
+
+    `command` starts a process; its last two arguments are a descriptor and a limit of memory in bytes.
+    """
+
+    def __init__(self, count: int, command: Sequence[str] = WORKER, seconds: float = BUILD_SECONDS) -> None:
+        self._processes: list[_Process | None] = [None] * count
+        self._command, self._seconds = tuple(command), seconds
+        self._memory = memory_limit(count)
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for place in range(len(self._processes)):
+            self._end(place)
+
+    def build(self, requests: Sequence[tuple[Trials, Path]]) -> list[Built | Refusal]:
+        """What comes of each of `requests`, at most as many as there are processes, each with an empty folder.
+
+        Raises ResourceError where a process cannot begin.
+        """
+        self._start(len(requests))
+        deadline = time.monotonic() + self._seconds
+        for place, (trials, folder) in enumerate(requests):
+            # In a file, since a pipe that is full would have to wait for its reader.
+            (folder / REQUEST).write_bytes(pickle.dumps(trials))
+            with suppress(BrokenPipeError):
+                self._at(place).connection.send(str(folder))
+        return [self._answer(place, deadline) for place in range(len(requests))]
+
+    def _at(self, place: int) -> _Process:
+        found = self._processes[place]
+        assert found is not None
+        return found
+
+    def _start(self, count: int) -> None:
+        """The first `count` processes, where they do not run; side by side, since each takes seconds."""
+        started = []
+        for place in range(count):
+            known = self._processes[place]
+            if known is None or known.process.poll() is not None:
+                self._end(place)
+                self._processes[place] = self._begun()
+                started.append(place)
+        deadline = time.monotonic() + _START_SECONDS
+        for place in started:
+            self._await_ready(self._at(place), deadline)
+
+    def _begun(self) -> _Process:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [*self._command, str(theirs.fileno()), str(self._memory)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                # A key press that interrupts the tuner is not theirs.
+                start_new_session=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+        return _Process(process, Connection(ours.detach()))
+
+    def _await_ready(self, worker: _Process, deadline: float) -> None:
+        with suppress(EOFError, OSError):
+            if worker.connection.poll(max(0.0, deadline - time.monotonic())):
+                worker.connection.recv()
+                return
+            raise ResourceError(
+                f"a process that builds kernels did not begin within {_START_SECONDS:.0f} s; is the machine busy?"
+            )
+        raise ResourceError(
+            f"a process that builds kernels ended before it began, {_how(worker.process)};"
+            f" see what `{shlex.join(self._command)} 0 {self._memory}` says"
+        )
+
+    def _answer(self, place: int, deadline: float) -> Built | Refusal:
+        worker = self._at(place)
+        try:
+            if worker.connection.poll(max(0.0, deadline - time.monotonic())):
+                answer: Built | Refusal = worker.connection.recv()
+                return answer
+            reason = f"was not built within {self._seconds:.0f} s"
+        except (EOFError, OSError):
+            reason = f"ended the process that built it, {_how(worker.process)}"
+        self._end(place)
+        return Refusal(reason)
+
+    def _end(self, place: int) -> None:
+        worker, self._processes[place] = self._processes[place], None
+        if worker is not None:
+            worker.end()
+
+
+def _how(process: subprocess.Popen[bytes]) -> str:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    code = process.returncode
+    return f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"

@@ -1,0 +1,130 @@
+"""Tuning a model on this machine: the search for its kernels, and what they gain in the model as a whole."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+from lwc.compile_request import CompileRequest
+from lwc.errors import UnsupportedError
+from lwc.layer_times import LayerTimer, Times, layer_timer, time_in_turns
+from lwc.package.execute import runs_natively
+from lwc.prepare import Prepared, load, prepare
+from lwc.reporter import Clock, Reporter
+from lwc.targets.resolve import resolve_target
+from lwc.targets.target import Target
+from lwc.trace import Program
+from lwc.tune.bench import Bench
+from lwc.tune.chosen import Chosen
+from lwc.tune.circumstances import circumstances_of
+from lwc.tune.effort import Effort
+from lwc.tune.progress import Search
+from lwc.tune.store import Store, open_store
+from lwc.tune.tasks import tasks_of
+from lwc.tune.tuner import Tuner
+from lwc.tune.workers import Workers, worker_count
+
+# In the model a kernel may seem slower by this part of its time before it is given up again: less is noise.
+_NOISE = 1.02
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The search for each kernel; the model's times as planned and tuned, None where no kernel is faster."""
+
+    target: Target
+    searches: Sequence[Search]
+    planned: Times | None = None
+    tuned: Times | None = None
+
+
+def tune_model(
+    request: CompileRequest,
+    effort: Effort,
+    store_path: Path,
+    reporter: Reporter,
+    watch: Callable[[Sequence[Search]], None],
+) -> Tuned:
+    """Tune the kernels of the model that `request` names, and keep all that is measured in the store.
+
+    `watch` is told of the searches while they go on. Raises what `compile_package` raises, UnsupportedError where
+    programs for the target do not run natively here.
+    """
+    clock = Clock(reporter)
+    require_native(resolve_target(request.target))
+    loaded = load(request, clock)
+    with open_store(store_path, reporter.warn) as store:
+        return tune_prepared(prepare(loaded, clock), effort, store, clock, watch)
+
+
+def tune_prepared(
+    prepared: Prepared,
+    effort: Effort,
+    store: Store,
+    clock: Clock,
+    watch: Callable[[Sequence[Search]], None],
+) -> Tuned:
+    """The same for a model after its passes."""
+    loaded, request = prepared.loaded, prepared.loaded.request
+    target, program = loaded.target, prepared.program
+    require_native(target)
+    circumstances = circumstances_of(target, request.threads)
+    with (
+        clock.stage("tune"),
+        tempfile.TemporaryDirectory(prefix="lwc-tune-") as folder,
+        Workers(worker_count()) as workers,
+    ):
+        bench = Bench(
+            target, loaded.toolchain, circumstances.threads, workers, Path(folder), request.model.seed
+        )
+        tuner = Tuner(bench, store, circumstances, watch)
+        searches = tuner.tune(tasks_of(program, target), effort)
+    for search in searches:
+        if search.fault:
+            clock.reporter.warn(f"{search.task.layers[0]}: its kernel cannot be tried ({search.fault})")
+    timing = layer_timer(loaded.model, target, circumstances.threads, prepared.rewritten, loaded.toolchain)
+    with clock.stage("compare"), timing as timer:
+        assert timer is not None
+        return _compared(Tuned(target, searches), prepared.float_io, timer, tuner)
+
+
+def _compared(tuned: Tuned, program: Program, timer: LayerTimer, tuner: Tuner) -> Tuned:
+    """With the times of the model; what is slower in it is given up, and the rest compared anew."""
+    planned = None
+    for attempt in count():
+        best = {search.task.workload: search.best for search in tuned.searches if search.best}
+        if not best:
+            return tuned
+        planned = planned or timer.compiled("planned", program)
+        chosen = Chosen(program, tuned.target, best)
+        before, after = time_in_turns([planned, timer.compiled(f"tuned{attempt}", program, chosen)])
+        slower = [
+            (search, *times)
+            for search in tuned.searches
+            if search.best
+            and (times := _times_in_model(search, before, after))
+            and times[1] > _NOISE * times[0]
+        ]
+        if not slower:
+            return replace(tuned, planned=before, tuned=after)
+        for search, was, now in slower:
+            tuner.give_up(search, was, now)
+    raise AssertionError("each attempt gives a choice up")
+
+
+def require_native(target: Target) -> None:
+    """Raises UnsupportedError where programs for `target` do not run natively on this machine."""
+    if not runs_natively(target):
+        raise UnsupportedError(
+            f"target {target.name!r}: its kernels cannot be timed on this machine; tune on one that runs them"
+        )
+
+
+def _times_in_model(search: Search, before: Times, after: Times) -> tuple[float, float] | None:
+    """Microseconds of one of its layers on average, as planned and tuned; None where they have no names."""
+    layers = [layer for layer in search.task.layers if layer in before.layers and layer in after.layers]
+    if not layers:
+        return None
+    was, now = (sum(times.layers[layer] for layer in layers) / len(layers) for times in (before, after))
+    return was, now
