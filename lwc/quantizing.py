@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx
-from torch.utils._pytree import tree_leaves
 
 from lwc.errors import VerificationError
 from lwc.graph import MOVES, aten
@@ -30,7 +29,7 @@ from lwc.quantize.choices import DEFAULT_RULES, Rules
 from lwc.quantize.data import CalibrationData
 from lwc.quantize.equalize import quantize_best
 from lwc.quantize.layers import restore_float
-from lwc.quantize.noise import layer_noise, signal_to_noise_db, spread
+from lwc.quantize.noise import layer_noise, signal_to_noise_db, spread, stacked_outputs
 from lwc.trace import Program
 
 # Chooses among float kernels: last, when it is known which layers stay in float32.
@@ -128,8 +127,8 @@ def _lowered(
     program: Program, rounded: Program, data: CalibrationData, rules: Rules, equalized: int
 ) -> Quantized:
     integer, records = lower_to_integers(rounded)
-    floats, integers = _checked(program, rounded, integer, data.samples[0])
     samples = spread(data.samples)
+    floats, integers = _checked(program, rounded, integer, samples)
     more = {
         "observer": rules.observer,
         "equalized_tensors": equalized,
@@ -162,13 +161,14 @@ def describe(
 
 
 def _checked(
-    program: Program, rounded: Program, integer: Program, sample: tuple[torch.Tensor, ...]
+    program: Program, rounded: Program, integer: Program, samples: Sequence[tuple[torch.Tensor, ...]]
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-    """The outputs of `program` and of `integer`.
+    """The outputs of `program` and of `integer` on `samples`, along a new first axis.
 
-    Raises VerificationError where they differ more than the rounding in `rounded` explains.
+    Raises VerificationError where they differ more than the rounding in `rounded` explains: over all samples, as on
+    a single one the noise of a few outputs varies widely.
     """
-    floats, near, integers = (_outputs(item, sample) for item in (program, rounded, integer))
+    floats, near, integers = (stacked_outputs(item.module, samples) for item in (program, rounded, integer))
     for want, close, got in zip(floats, near, integers, strict=True):
         noise, least = distance(got, want) ** 2, distance(close, want) ** 2
         if not noise <= _MORE_NOISE * least + 1e-4 * float(np.var(want)):
@@ -189,11 +189,6 @@ def _is_float_step(node: fx.Node) -> bool:
         return False
     value = node.meta.get("val")
     return not isinstance(value, torch.Tensor) or value.is_floating_point()
-
-
-def _outputs(program: Program, sample: tuple[torch.Tensor, ...]) -> list[NDArray[np.float32]]:
-    with torch.no_grad():
-        return [output.numpy() for output in tree_leaves(program.module(*sample))]
 
 
 def distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

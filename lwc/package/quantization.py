@@ -57,10 +57,10 @@ class Quantization(Frozen):
     `calibration`: "100 images", "32 arrays", "synthetic", or OWN_RANGES. `observer`: how the ranges of activations
     were found, "minmax", "moving-average", "percentile" or "mse"; None where that is not known. `equalized_tensors`:
     how many tensors between two layers had their channels scaled to like ranges; 0 where that does not help.
-    `signal_to_noise_db`: of each output against the model's on the first sample, in float32 or as it was quantized
-    before, 10 log10 (variance / mean square of the difference); None where either is zero. `layers`: the same of each
-    rounded layer's result, over `noise_samples` samples. `accuracy_budget`: None where none was asked for. What older
-    versions did not say has a default.
+    `signal_to_noise_db`: of each output against the model's, in float32 or as it was quantized before, over several
+    samples: 10 log10 (variance / mean square of the difference); None where either is zero. `layers`: the same of each
+    rounded layer's result, over the same `noise_samples` samples. `accuracy_budget`: None where none was asked for.
+    What older versions did not say has a default.
     """
 
     calibration: str

@@ -30,7 +30,7 @@ def stacked_outputs(module: torch.nn.Module, samples: Sequence[Sample]) -> list[
     """Each output of `module`, the samples along a new first axis."""
     with torch.no_grad():
         results = [tree_leaves(module(*sample)) for sample in samples]
-    return [np.stack([tensor.numpy() for tensor in output]) for output in zip(*results, strict=True)]
+    return [np.stack([tensor.detach().numpy() for tensor in output]) for output in zip(*results, strict=True)]
 
 
 def layer_noise(original: Program, quantized: Program, samples: Sequence[Sample]) -> tuple[LayerNoise, ...]:

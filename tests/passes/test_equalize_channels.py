@@ -25,8 +25,8 @@ CHANNELS = 12
 
 
 def scale_channels(writer: Any, reader: Any, rng: torch.Generator) -> None:
-    """Ranges of the channels between two layers up to 2^8 apart; what the layers give together stays."""
-    scales = torch.exp2(torch.randint(-4, 5, (len(writer.weight),), generator=rng).float())
+    """Ranges of the channels between two layers up to 2^6 apart; what the layers give together stays."""
+    scales = torch.exp2(torch.randint(-3, 4, (len(writer.weight),), generator=rng).float())
     depthwise = reader.weight.shape[1] == 1
     with torch.no_grad():
         writer.weight.div_(scales.reshape(-1, *[1] * (writer.weight.dim() - 1)))
