@@ -24,7 +24,7 @@ from lwc.tune.circumstances import ROUNDS, circumstances_of
 from lwc.tune.effort import EFFORTS
 from lwc.tune.progress import Search, how_far
 from lwc.tune.store import default_path, open_store, read_best
-from lwc.tuning import require_native, tune_prepared
+from lwc.tuning import require_devices, tune_prepared
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def compile_package(request: CompileRequest, reporter: Reporter) -> CompileResul
     """
     clock = Clock(reporter)
     if request.tune in EFFORTS:
-        require_native(resolve_target(request.target))
+        require_devices(resolve_target(request.target))
     _check_dump_dir(request)
     if request.output is not None:
         check_destination(request.output)

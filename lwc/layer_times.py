@@ -1,7 +1,7 @@
 """The times of a program's layers on this machine, before there is a package: compiled for the purpose, and run."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,11 @@ from lwc.targets.target import Target
 from lwc.trace import Program
 
 _ROUNDS, _REPEAT = 5, 30
+
+
+# Median microseconds of a program's runs, and of each call of a kernel in them.
+Turn = tuple[float, list[float]]
+Run = Callable[[Sequence[Parts], int], list[Turn]]
 
 
 @dataclass(frozen=True)
@@ -65,19 +70,23 @@ def layer_timer(
         yield LayerTimer(model, target, threads, rewritten, toolchain, Path(folder))
 
 
-def time_in_turns(programs: Sequence[Parts]) -> list[Times]:
+def run_here(programs: Sequence[Parts], repeat: int) -> list[Turn]:
+    """`repeat` runs of each of `programs` on this machine, one program after another."""
+    return [
+        profile_program(
+            parts.scratch / PROGRAM_NAME, parts.interface, parts.samples[0], parts.threads, repeat
+        )
+        for parts in programs
+    ]
+
+
+def time_in_turns(programs: Sequence[Parts], run: Run = run_here) -> list[Times]:
     """The times of each of `programs`, medians over turns: what else the machine does hits all alike."""
-    rounds = [[_run(parts) for parts in programs] for _ in range(_ROUNDS)]
-    return [_times(parts, own) for parts, own in zip(programs, zip(*rounds, strict=True), strict=True)]
+    turns = run([*programs] * _ROUNDS, _REPEAT)
+    return [_times(parts, turns[place :: len(programs)]) for place, parts in enumerate(programs)]
 
 
-def _run(parts: Parts) -> tuple[float, list[float]]:
-    return profile_program(
-        parts.scratch / PROGRAM_NAME, parts.interface, parts.samples[0], parts.threads, _REPEAT
-    )
-
-
-def _times(parts: Parts, turns: Sequence[tuple[float, list[float]]]) -> Times:
+def _times(parts: Parts, turns: Sequence[Turn]) -> Times:
     layers: dict[str, float] = {}
     medians = np.median([calls for _, calls in turns], axis=0)
     for call, microseconds in zip(parts.lowered.calls, medians, strict=True):

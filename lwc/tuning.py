@@ -1,4 +1,4 @@
-"""Tuning a model on this machine: the search for its kernels, and what they gain in the model as a whole."""
+"""Tuning a model: the search for its kernels, and what they gain in the model as a whole."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lwc.compile_request import CompileRequest
 from lwc.errors import UnsupportedError
-from lwc.layer_times import LayerTimer, Times, layer_timer, time_in_turns
+from lwc.layer_times import LayerTimer, Run, Times, time_in_turns
 from lwc.package.execute import runs_natively
 from lwc.prepare import Prepared, load, prepare
 from lwc.reporter import Clock, Reporter
@@ -16,9 +16,14 @@ from lwc.targets.resolve import resolve_target
 from lwc.targets.target import Target
 from lwc.trace import Program
 from lwc.tune.bench import Bench
+from lwc.tune.build import prepare_runtime
 from lwc.tune.chosen import Chosen
 from lwc.tune.circumstances import circumstances_of
+from lwc.tune.device import Device, LocalDevice
+from lwc.tune.devices import Devices
 from lwc.tune.effort import Effort
+from lwc.tune.job import RUNNER
+from lwc.tune.model_runs import model_runs
 from lwc.tune.progress import Search
 from lwc.tune.store import Store, open_store
 from lwc.tune.tasks import tasks_of
@@ -27,6 +32,16 @@ from lwc.tune.workers import Workers, worker_count
 
 # In the model a kernel may seem slower by this part of its time before it is given up again: less is noise.
 _NOISE = 1.02
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where trials run."""
+
+    devices: tuple[Device, ...] = (LocalDevice(),)
+
+
+HERE = Places()
 
 
 @dataclass(frozen=True)
@@ -45,17 +60,19 @@ def tune_model(
     store_path: Path,
     reporter: Reporter,
     watch: Callable[[Sequence[Search]], None],
+    places: Places = HERE,
 ) -> Tuned:
     """Tune the kernels of the model that `request` names, and keep all that is measured in the store.
 
-    `watch` is told of the searches while they go on. Raises what `compile_package` raises, UnsupportedError where
-    programs for the target do not run natively here.
+    `watch` is told of the searches while they go on; `places` builds trials and runs them. Raises what
+    `compile_package` raises, UnsupportedError where programs for the target do not run on the devices, DeviceError
+    where no device is left.
     """
     clock = Clock(reporter)
-    require_native(resolve_target(request.target))
+    require_devices(resolve_target(request.target), places)
     loaded = load(request, clock)
     with open_store(store_path, reporter.warn) as store:
-        return tune_prepared(prepare(loaded, clock), effort, store, clock, watch)
+        return tune_prepared(prepare(loaded, clock), effort, store, clock, watch, places)
 
 
 def tune_prepared(
@@ -64,32 +81,33 @@ def tune_prepared(
     store: Store,
     clock: Clock,
     watch: Callable[[Sequence[Search]], None],
+    places: Places = HERE,
 ) -> Tuned:
     """The same for a model after its passes."""
     loaded, request = prepared.loaded, prepared.loaded.request
-    target, program = loaded.target, prepared.program
-    require_native(target)
-    circumstances = circumstances_of(target, request.threads)
-    with (
-        clock.stage("tune"),
-        tempfile.TemporaryDirectory(prefix="lwc-tune-") as folder,
-        Workers(worker_count()) as workers,
-    ):
-        bench = Bench(
-            target, loaded.toolchain, circumstances.threads, workers, Path(folder), request.model.seed
-        )
-        tuner = Tuner(bench, store, circumstances, watch)
-        searches = tuner.tune(tasks_of(program, target), effort)
-    for search in searches:
-        if search.fault:
-            clock.reporter.warn(f"{search.task.layers[0]}: its kernel cannot be tried ({search.fault})")
-    timing = layer_timer(loaded.model, target, circumstances.threads, prepared.rewritten, loaded.toolchain)
-    with clock.stage("compare"), timing as timer:
-        assert timer is not None
-        return _compared(Tuned(target, searches), prepared.float_io, timer, tuner)
+    target, toolchain, program = loaded.target, loaded.toolchain, prepared.program
+    require_devices(target, places)
+    with tempfile.TemporaryDirectory(prefix="lwc-tune-") as name:
+        folder = Path(name)
+        runner = prepare_runtime(toolchain, folder / "runtime") / RUNNER
+        devices = Devices(places.devices, clock.reporter.warn)
+        threads = circumstances_of(target, request.threads).threads
+        circumstances = circumstances_of(target, threads, devices.processor(runner, threads))
+        with clock.stage("tune"), Workers(worker_count()) as workers:
+            bench = Bench(target, toolchain, threads, workers, devices, folder, request.model.seed)
+            tuner = Tuner(bench, store, circumstances, watch)
+            searches = tuner.tune(tasks_of(program, target), effort)
+        for search in searches:
+            if search.fault:
+                clock.reporter.warn(f"{search.task.layers[0]}: its kernel cannot be tried ({search.fault})")
+        timer = LayerTimer(loaded.model, target, threads, prepared.rewritten, toolchain, folder)
+        with clock.stage("compare"):
+            return _compared(
+                Tuned(target, searches), prepared.float_io, timer, tuner, model_runs(devices, runner)
+            )
 
 
-def _compared(tuned: Tuned, program: Program, timer: LayerTimer, tuner: Tuner) -> Tuned:
+def _compared(tuned: Tuned, program: Program, timer: LayerTimer, tuner: Tuner, run: Run) -> Tuned:
     """With the times of the model; what is slower in it is given up, and the rest compared anew."""
     planned = None
     for attempt in count():
@@ -98,7 +116,7 @@ def _compared(tuned: Tuned, program: Program, timer: LayerTimer, tuner: Tuner) -
             return tuned
         planned = planned or timer.compiled("planned", program)
         chosen = Chosen(program, tuned.target, best)
-        before, after = time_in_turns([planned, timer.compiled(f"tuned{attempt}", program, chosen)])
+        before, after = time_in_turns([planned, timer.compiled(f"tuned{attempt}", program, chosen)], run)
         slower = [
             (search, *times)
             for search in tuned.searches
@@ -113,11 +131,12 @@ def _compared(tuned: Tuned, program: Program, timer: LayerTimer, tuner: Tuner) -
     raise AssertionError("each attempt gives a choice up")
 
 
-def require_native(target: Target) -> None:
-    """Raises UnsupportedError where programs for `target` do not run natively on this machine."""
-    if not runs_natively(target):
+def require_devices(target: Target, places: Places = HERE) -> None:
+    """Raises UnsupportedError where programs for `target` would have to run on this machine, which cannot."""
+    if places == HERE and not runs_natively(target):
         raise UnsupportedError(
-            f"target {target.name!r}: its kernels cannot be timed on this machine; tune on one that runs them"
+            f"target {target.name!r}: its kernels cannot be timed on this machine; tune on one that runs them, or give"
+            " --device"
         )
 
 

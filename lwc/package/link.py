@@ -79,7 +79,14 @@ def link_library(toolchain: Toolchain, folder: Path, name: str, objects: Sequenc
     library = f"lib{name}.so"
     options = ["-shared", f"-Wl,-soname,{library}", "-Wl,--version-script=exports.map", "-Wl,--gc-sections"]
     toolchain.run([*options, "-Wl,-z,defs", "-s", "-o", library, *objects, "-lpthread", "-lm"], folder)
-    toolchain.run(["-s", "-o", "lwc-run", "lwc_run.o", library, "-Wl,-rpath,$ORIGIN"], folder)
+    toolchain.run(["-s", "-o", "lwc-run", "lwc_run.o", library, "-lm", "-Wl,-rpath,$ORIGIN"], folder)
+
+
+def compile_trial_runner(toolchain: Toolchain, folder: Path, path: Path) -> None:
+    """Compile the program that runs trials on a device as `path`, with `folder` for what is between."""
+    with as_file(files("lwc.runtime")) as runtime:
+        options = [*_COMPILE, "-s", "-o", str(path.resolve())]
+        toolchain.run([*options, str(runtime / "lwc_trials.c")], folder)
 
 
 def link_static_program(toolchain: Toolchain, folder: Path, name: str) -> Path:

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -20,10 +21,13 @@
 enum { MAX_TENSORS = 64, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_UNSUPPORTED = 4, EXIT_RESOURCE = 6, MAX_REPEAT = 1000000 };
 
 static const char usage[] =
-    "usage: lwc-run --input FILE [--input FILE ...] --output FILE [--output FILE ...] [--repeat N] [--profile]\n"
-    "               [--threads N]\n"
+    "usage: lwc-run --input FILE [--input FILE ...] --output FILE [--output FILE ...] [--expected FILE ...]\n"
+    "               [--repeat N] [--profile] [--threads N]\n"
     "  --input FILE   raw values of the header's type, row-major, native byte order; one for each input, in order\n"
     "  --output FILE  is written the same way; one for each output, or none with --repeat\n"
+    "                 or --expected\n"
+    "  --expected FILE  what an output should be, as float64: prints the root of the mean squared error as JSON, null\n"
+    "                 where a value is not finite; one for each output\n"
     "  --repeat N     runs N times more and prints the latency as JSON (milliseconds)\n"
     "  --profile      with --repeat: also the median time of each call of a kernel, in nanoseconds\n"
     "  --threads N    1 to 256; 0 or absent: the model's default\n";
@@ -31,8 +35,10 @@ static const char usage[] =
 typedef struct {
     const char *inputs[MAX_TENSORS];
     const char *outputs[MAX_TENSORS];
+    const char *expected[MAX_TENSORS];
     uint32_t input_count;
     uint32_t output_count;
+    uint32_t expected_count;
     uint32_t repeat;
     bool profile;
     uint32_t threads;
@@ -86,6 +92,8 @@ static options parse(int argc, char **argv)
             append(given.inputs, &given.input_count, option, value);
         else if (strcmp(option, "--output") == 0)
             append(given.outputs, &given.output_count, option, value);
+        else if (strcmp(option, "--expected") == 0)
+            append(given.expected, &given.expected_count, option, value);
         else if (strcmp(option, "--repeat") == 0)
             given.repeat = parse_number(option, value, MAX_REPEAT);
         else if (strcmp(option, "--threads") == 0)
@@ -114,19 +122,19 @@ static void *allocate(size_t bytes)
     return memory;
 }
 
-static void read_file(const char *path, const lwc_tensor_info *info, void *data)
+/* Reads the `size` bytes of a tensor, no more and no fewer. */
+static void read_file(const char *path, const char *what, const char *name, void *data, size_t size)
 {
     FILE *file = fopen(path, "rb");
     if (!file)
         quit(EXIT_INPUT, "%s: cannot be read (%s)", path, strerror(errno));
-    const size_t bytes = fread(data, 1, info->bytes, file);
+    const size_t bytes = fread(data, 1, size, file);
     const int more = fgetc(file);
     if (ferror(file))
         quit(EXIT_INPUT, "%s: cannot be read (%s)", path, strerror(errno));
     fclose(file);
-    if (bytes != info->bytes || more != EOF)
-        quit(EXIT_INPUT, "%s: has %s than the %zu bytes of input '%s'", path, more != EOF ? "more" : "fewer", info->bytes,
-             info->name);
+    if (bytes != size || more != EOF)
+        quit(EXIT_INPUT, "%s: has %s than the %zu bytes of %s '%s'", path, more != EOF ? "more" : "fewer", size, what, name);
 }
 
 /* Removes what could not be written whole; never a device or a link, which root could remove. */
@@ -185,6 +193,43 @@ static void measure(lwc_context *context, const lwc_tensor_data *inputs, uint32_
     free(times);
 }
 
+/* The root of the mean squared error of an output; NaN where a value is not finite. */
+static double error_of(const lwc_tensor_info *info, const void *data, const double *expected)
+{
+    size_t count = 1;
+    for (uint32_t axis = 0; axis < info->rank; axis++)
+        count *= (size_t)info->shape[axis];
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double value = info->dtype == LWC_FLOAT32 ? ((const float *)data)[i] : ((const uint8_t *)data)[i];
+        sum += (value - expected[i]) * (value - expected[i]);
+    }
+    return isfinite(sum) ? sqrt(sum / (double)count) : NAN;
+}
+
+/* Prints how far the outputs are from what they should be. */
+static void hold_against(const lwc_model *model, const lwc_tensor_data *outputs, const char *const *paths, uint32_t count)
+{
+    printf("{\"rms_errors\": [");
+    for (uint32_t i = 0; i < count; i++) {
+        lwc_tensor_info info;
+        check(API(output_info)(model, i, &info));
+        const size_t wide = info.bytes / (info.dtype == LWC_FLOAT32 ? sizeof(float) : 1) * sizeof(double);
+        double *expected = allocate(wide);
+        read_file(paths[i], "output", info.name, expected, wide);
+        const double error = error_of(&info, outputs[i].data, expected);
+        fputs(i ? ", " : "", stdout);
+        if (isnan(error))
+            fputs("null", stdout);
+        else
+            printf("%.17g", error);
+        free(expected);
+    }
+    puts("]}");
+    if (fflush(stdout) != 0)
+        quit(EXIT_RESOURCE, "the errors cannot be printed (%s)", strerror(errno));
+}
+
 static int compare_counts(const void *a, const void *b)
 {
     const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -224,7 +269,9 @@ int main(int argc, char **argv)
     const uint32_t input_count = API(input_count)(model), output_count = API(output_count)(model);
     if (given.input_count != input_count)
         quit(EXIT_USAGE, "the model has %u inputs, --input was given %u times", input_count, given.input_count);
-    if (given.output_count != output_count && (given.output_count || !given.repeat))
+    if (given.expected_count && given.expected_count != output_count)
+        quit(EXIT_USAGE, "the model has %u outputs, --expected was given %u times", output_count, given.expected_count);
+    if (given.output_count != output_count && (given.output_count || !(given.repeat || given.expected_count)))
         quit(EXIT_USAGE, "the model has %u outputs, --output was given %u times", output_count, given.output_count);
 
     lwc_tensor_data inputs[MAX_TENSORS], outputs[MAX_TENSORS];
@@ -232,7 +279,7 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < input_count; i++) {
         check(API(input_info)(model, i, &info));
         inputs[i] = (lwc_tensor_data){allocate(info.bytes), info.bytes};
-        read_file(given.inputs[i], &info, inputs[i].data);
+        read_file(given.inputs[i], "input", info.name, inputs[i].data, info.bytes);
     }
     for (uint32_t i = 0; i < output_count; i++) {
         check(API(output_info)(model, i, &info));
@@ -244,6 +291,8 @@ int main(int argc, char **argv)
     check(API(run)(context, inputs, input_count, outputs, output_count));
     for (uint32_t i = 0; i < given.output_count; i++)
         write_file(given.outputs[i], outputs[i].data, outputs[i].bytes);
+    if (given.expected_count)
+        hold_against(model, outputs, given.expected, output_count);
     if (given.repeat)
         measure(context, inputs, input_count, outputs, output_count, &given);
     if (given.profile)

@@ -1,4 +1,4 @@
-"""Trials on this machine: built side by side, one a core, then run one after another, so that none disturbs another."""
+"""Trials: built side by side, one a core, then run, one after another on each device, so that none disturbs another."""
 
 import shutil
 import tempfile
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from lwc.package.toolchain import Toolchain
 from lwc.targets.kernels.search_space import Choice
 from lwc.targets.target import Target
 from lwc.tune.alone import LayerCall
 from lwc.tune.build import prepare_runtime
-from lwc.tune.measure import RUN_SECONDS, check_copies, time_copies
+from lwc.tune.devices import Devices
+from lwc.tune.job import RUNNER, Job, Report
+from lwc.tune.measure import RUN_SECONDS, Asked, Outcome, outcomes_of, runs_of
 from lwc.tune.trials import Built, Refusal, Trials
 from lwc.tune.workers import Workers
 
@@ -32,34 +32,17 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The median times of a choice and of the planned kernel in the same runs, in microseconds."""
-
-    microseconds: float
-    planned: float
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """How a choice's results differ from PyTorch's."""
-
-    reason: str
-
-
-Outcome = Measured | Wrong | Refusal
-
-
-@dataclass(frozen=True)
 class Bench:
     """Where trials are built and run: `folder` takes their files, `threads` run the kernels; inputs are of `seed`.
 
-    A program that does not end within `seconds` is refused.
+    `devices` run what `workers` build. A program that does not end within `seconds` is refused.
     """
 
     target: Target
     toolchain: Toolchain
     threads: int
     workers: Workers
+    devices: Devices
     folder: Path
     seed: int
     seconds: float = RUN_SECONDS
@@ -98,29 +81,24 @@ class Bench:
                 for batch in batches
             ]
             answers = self.workers.build(list(zip(trials, folders, strict=True)))
+            pairs = zip(batches, answers, strict=True)
+            jobs = [self._job(batch, built, rounds) for batch, built in pairs if isinstance(built, Built)]
+            outcomes = iter(self.devices.run(jobs, runtime / RUNNER))
             return [
-                answer if isinstance(answer, Refusal) else self._times(batch, answer, rounds)
-                for batch, answer in zip(batches, answers, strict=True)
+                self._outcomes(answer, next(outcomes)) if isinstance(answer, Built) else answer
+                for answer in answers
             ]
         finally:
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _times(self, batch: Batch, built: Built, rounds: int) -> list[Outcome] | Refusal:
-        wrong = check_copies(built, self.threads, self.seconds)
-        if isinstance(wrong, Refusal):
-            return wrong
-        if wrong[0]:
-            return Refusal(f"the planned kernel is wrong: {wrong[0]}")
-        repeat = _ENOUGH / (batch.planned * len(wrong))
-        runs = []
-        for _ in range(rounds):
-            times = time_copies(built, self.threads, int(min(max(repeat, _FEWEST), _MOST)), self.seconds)
-            if isinstance(times, Refusal):
-                return times
-            runs.append(times)
-        planned, *others = map(float, np.median(runs, axis=0))
-        return [
-            Wrong(text) if text else Measured(time, planned)
-            for text, time in zip(wrong[1:], others, strict=True)
-        ]
+    def _job(self, batch: Batch, built: Built, rounds: int) -> Job:
+        repeat = _ENOUGH / (batch.planned * (1 + len(batch.choices)))
+        count = int(min(max(repeat, _FEWEST), _MOST))
+        return Job(runs_of(built, self.threads, count, rounds), self.threads, self.seconds)
+
+    def _outcomes(self, built: Built, report: Report | Refusal) -> list[Outcome] | Refusal:
+        if isinstance(report, Refusal):
+            return report
+        asked = Asked(built.copies, built.samples, built.limits, self.seconds)
+        return outcomes_of(asked, report.runs, report.condition)

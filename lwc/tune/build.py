@@ -1,12 +1,13 @@
 """A small program that runs a layer with several kernels, one after another: what a tuner measures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import fx
 
 from lwc.lower.build import build_kernels
@@ -14,19 +15,29 @@ from lwc.lower.layer import layer_name
 from lwc.lower.lower import lower
 from lwc.lower.program import LoweredProgram
 from lwc.package import emit
-from lwc.package.link import compile_program, compile_runtime, link_library, runtime_objects
+from lwc.package.link import (
+    compile_program,
+    compile_runtime,
+    compile_trial_runner,
+    link_library,
+    runtime_objects,
+)
 from lwc.package.manifest import TensorInfo
-from lwc.package.reference import run_reference, sample_count, variations
+from lwc.package.reference import Reference, run_reference, sample_count, variations
 from lwc.package.toolchain import Toolchain
+from lwc.package.verify import check_output
 from lwc.targets.kernels.search_space import with_choice
 from lwc.tune.alone import copies, inputs_of
+from lwc.tune.job import RUNNER, sample_file
 from lwc.tune.trials import Built, Trials
 
 _NAME = "trial"
 
 
 def prepare_runtime(toolchain: Toolchain, folder: Path) -> Path:
-    """`folder` with the runtime's object files, which all trials of a target share; compiled where it is new.
+    """`folder` with the runtime's object files, which all trials of a target share, and the program that runs trials.
+
+    Compiled where it is new.
 
     Raises ResourceError where they cannot be compiled.
     """
@@ -38,6 +49,7 @@ def prepare_runtime(toolchain: Toolchain, folder: Path) -> Path:
     header = emit.header(emit.Interface(_NAME, port, port, 0), _NAME, (), emit.Memory(0, 0))
     (new / f"{_NAME}.h").write_text(header)
     compile_runtime(toolchain, new, _NAME)
+    compile_trial_runner(toolchain, new, new / RUNNER)
     return new.rename(folder)
 
 
@@ -70,10 +82,29 @@ def build_trials(trials: Trials, folder: Path) -> Built:
     inputs = tuple(np.ascontiguousarray(tensor.numpy()) for tensor in program.inputs)
     owners = tuple(int(call.layer or -1) for call in lowered.calls)
     if not trials.checked:
-        return Built(folder, shown, (inputs,), owners, None)
+        _write_samples(folder, "input", [inputs])
+        return Built(folder, owners, len(inputs), 1, ())
     smallest = min(math.prod(output.shape) for output in shown.outputs)
-    samples = tuple(variations(inputs, sample_count(smallest)))
-    return Built(folder, shown, samples, owners, run_reference(program.module, samples))
+    samples = variations(inputs, sample_count(smallest))
+    _write_samples(folder, "input", samples)
+    limits = _write_expected(folder, run_reference(program.module, samples), len(samples))
+    return Built(folder, owners, len(inputs), len(samples), limits)
+
+
+def _write_expected(folder: Path, reference: Reference, samples: int) -> tuple[float, ...]:
+    """Writes what PyTorch gives, and returns how far each output may be from it.
+
+    Raises BadInputError and UnsupportedError where that is no measure.
+    """
+    pairs = list(zip(reference.float64, reference.float32, strict=True))
+    _write_samples(folder, "expected", zip(*(np.split(double, samples) for double, _ in pairs), strict=True))
+    return tuple(check_output("result", None, double, single).rms_limit for double, single in pairs)
+
+
+def _write_samples(folder: Path, kind: str, samples: Iterable[Sequence[NDArray[Any]]]) -> None:
+    for number, arrays in enumerate(samples):
+        for index, array in enumerate(arrays):
+            (folder / sample_file(kind, number, index)).write_bytes(np.ascontiguousarray(array).tobytes())
 
 
 def _interface(lowered: LoweredProgram, names: Sequence[str]) -> emit.Interface:

@@ -15,14 +15,14 @@ ROUNDS = 5
 MODEL_ROUNDS = 2 * ROUNDS
 
 
-def circumstances_of(target: Target, threads: int) -> Circumstances:
-    """Of trials on this machine, or of what is compiled for it; `threads` 0: one a core of the target."""
+def circumstances_of(target: Target, threads: int, cpu: str | None = None) -> Circumstances:
+    """Of trials on a machine with that `cpu`, by default this one; `threads` 0: one a core of the target."""
     capabilities = {
         name: value for name, value in asdict(target).items() if name not in ("name", "description")
     }
     return Circumstances(
         canonical_json(capabilities),
-        processor(),
+        cpu or processor(),
         min(threads or target.cores, MAX_THREADS),
         current_versions(),
     )

@@ -23,7 +23,7 @@ SCHEMA = (
     "CREATE TABLE trials (workload TEXT NOT NULL REFERENCES workloads (hash), "
     "circumstances INTEGER NOT NULL REFERENCES circumstances (id), choice TEXT NOT NULL, outcome TEXT NOT NULL, "
     "microseconds REAL, default_microseconds REAL, rounds INTEGER NOT NULL, reason TEXT NOT NULL, "
-    "time TEXT NOT NULL, PRIMARY KEY (workload, circumstances, choice))",
+    "condition TEXT NOT NULL, time TEXT NOT NULL, PRIMARY KEY (workload, circumstances, choice))",
 )
 
 # Seconds: a compilation waits for what it reads.

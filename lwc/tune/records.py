@@ -61,6 +61,7 @@ class Trial:
     microseconds, default_microseconds: of a call, of both kernels in the same run; None unless `outcome` is "measured".
     rounds: how often the two took turns.
     reason: why it is "wrong" (other results) or "failed" (no results), on one line; empty where it was measured.
+    condition: what of the device may have changed the times, such as its clock's governor, on one line.
 
     Raises ValueError for what no trial can be.
     """
@@ -72,6 +73,7 @@ class Trial:
     default_microseconds: float | None
     rounds: int
     reason: str = ""
+    condition: str = ""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.workload, str) and _HASH.fullmatch(self.workload)):
@@ -88,6 +90,8 @@ class Trial:
             raise ValueError(f"rounds is not a number from 1 to {MAX_INTEGER}")
         if not _is_line(self.reason, MAX_REASON) or measured != (self.reason == ""):
             raise ValueError(f"reason is not a line of up to {MAX_REASON} characters, empty where measured")
+        if not _is_line(self.condition, MAX_REASON):
+            raise ValueError(f"condition is not a line of up to {MAX_REASON} characters")
 
     @property
     def ratio(self) -> float:

@@ -12,7 +12,7 @@ SAME_CIRCUMSTANCES = "machine = ? AND cpu = ? AND threads = ? AND versions = ?"
 
 _SELECT = (
     "SELECT trials.rowid, description, machine, cpu, threads, versions, workload, choice, outcome, microseconds, "
-    "default_microseconds, rounds, reason FROM trials LEFT JOIN workloads ON hash = workload "
+    "default_microseconds, rounds, reason, condition FROM trials LEFT JOIN workloads ON hash = workload "
     "LEFT JOIN circumstances ON id = circumstances WHERE {} "
     "ORDER BY machine, cpu, threads, versions, workload, choice"
 )
@@ -44,8 +44,8 @@ def write_row(connection: sqlite3.Connection, record: Record, replaces: Replaces
     times = (trial.microseconds, trial.default_microseconds)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     connection.execute(
-        "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*key, trial.outcome, *times, trial.rounds, trial.reason, now),
+        "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*key, trial.outcome, *times, trial.rounds, trial.reason, trial.condition, now),
     )
     return True
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lwc.package.emit import Interface
-from lwc.package.reference import Reference, Sample
 from lwc.package.toolchain import Toolchain
 from lwc.targets.kernels.search_space import Choice
 from lwc.targets.target import Target
@@ -33,16 +31,19 @@ class Trials:
 
 @dataclass(frozen=True)
 class Built:
-    """A program for `Trials` in `folder`, with samples of its inputs, and what PyTorch gives for them where checked.
+    """A program for `Trials` in `folder`, beside its inputs and, where checked, what PyTorch gives for them.
 
     `copies` has a number for each call of a kernel: 0 the planned one, 1 the first choice ..., -1 none of them.
+    `inputs`: how many the program has. `samples`: how many there are of each, called input_SAMPLE_NUMBER, and of the
+    outputs, called expected_SAMPLE_NUMBER. `limits`: how far each output may be from PyTorch's over all samples (root
+    mean square); empty where nothing is checked.
     """
 
     folder: Path
-    interface: Interface
-    samples: tuple[Sample, ...]
     copies: tuple[int, ...]
-    reference: Reference | None
+    inputs: int
+    samples: int
+    limits: tuple[float, ...]
 
 
 @dataclass(frozen=True)

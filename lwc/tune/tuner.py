@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from lwc.files import one_line
 from lwc.targets.kernels.search_space import Choice, with_choice
-from lwc.tune.bench import Batch, Bench, Measured, Outcome
+from lwc.tune.bench import Batch, Bench
 from lwc.tune.circumstances import MODEL_ROUNDS, ROUNDS
 from lwc.tune.effort import Effort
+from lwc.tune.measure import Measured, Outcome
 from lwc.tune.progress import Search
 from lwc.tune.records import MAX_REASON, Circumstances, Trial, canonical_json
 from lwc.tune.search import next_choices
@@ -129,8 +130,13 @@ def _is_done(search: Search, effort: Effort) -> bool:
 
 def _trial(workload: str, choice: dict[str, int], outcome: Outcome, rounds: int) -> Trial:
     if isinstance(outcome, Measured):
-        return Trial(workload, choice, "measured", outcome.microseconds, outcome.planned, rounds)
-    reason = "".join(c if c.isprintable() else "?" for c in one_line(outcome.reason))[:MAX_REASON]
+        times = (outcome.microseconds, outcome.planned)
+        return Trial(workload, choice, "measured", *times, rounds, condition=_line(outcome.condition))
+    reason = _line(outcome.reason)
     if isinstance(outcome, Refusal):
         return Trial(workload, choice, "failed", None, None, rounds, reason)
     return Trial(workload, choice, "wrong", None, None, rounds, reason)
+
+
+def _line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in one_line(text))[:MAX_REASON]

@@ -9,12 +9,16 @@ from lwc.package.toolchain import find_toolchain
 from lwc.pipeline import Pipeline, run_pipeline
 from lwc.targets.resolve import resolve_target
 from lwc.targets.target import Target
+from lwc.tune.device import LocalDevice
+from lwc.tune.devices import Devices
 from lwc.tune.tasks import Task, tasks_of
 from tests.compiled.quantized_layers import All, Draw, Place, dense, depthwise, linear, places, pointwise
 from tests.programs import program_of
+from tests.tune.made import no_warning
 
 TARGET = resolve_target("native")
 TOOLCHAIN = find_toolchain(TARGET)
+LOCAL = Devices([LocalDevice()], no_warning)
 
 
 def float_net(channels: int) -> nn.Module:

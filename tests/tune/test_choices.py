@@ -11,7 +11,7 @@ from lwc.tune.bench import Batch, Bench, Measured
 from lwc.tune.search import next_choices
 from lwc.tune.tasks import Task
 from lwc.tune.workers import Workers
-from tests.tune.layers import TARGET, TOOLCHAIN, float_tasks, integer_tasks
+from tests.tune.layers import LOCAL, TARGET, TOOLCHAIN, float_tasks, integer_tasks
 
 KINDS_IN_FLOAT = {"Conv2d", "Separable", "Depthwise", "Winograd", "Gemm"}
 KINDS_ON_INTEGERS = {"QuantizedGemm", "QuantizedConv2d", "QuantizedDepthwise"}
@@ -71,7 +71,7 @@ def test_random_choices_give_what_pytorch_gives(
 ) -> None:
     tasks = drawn_tasks(kind, rng)[:8]
     with Workers(2) as workers:
-        bench = Bench(TARGET, TOOLCHAIN, 2, workers, tmp_path, seed)
+        bench = Bench(TARGET, TOOLCHAIN, 2, workers, LOCAL, tmp_path, seed)
         for few in (tasks[place : place + 2] for place in range(0, len(tasks), 2)):
             batches = [Batch(task.call, tuple(random_choices(task, 7, seed))) for task in few]
             for batch, outcomes in zip(batches, bench.try_each(batches, checked=True), strict=True):

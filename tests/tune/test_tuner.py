@@ -11,9 +11,10 @@ from torch import nn
 
 from lwc.errors import ResourceError
 from lwc.pipeline import Pipeline, run_pipeline
-from lwc.tune.bench import Batch, Bench, Measured, Outcome, Wrong
+from lwc.tune.bench import Batch, Bench
 from lwc.tune.circumstances import ROUNDS, circumstances_of
 from lwc.tune.effort import Effort
+from lwc.tune.measure import Measured, Outcome, Wrong
 from lwc.tune.progress import Search, is_usable
 from lwc.tune.records import Trial, canonical_json
 from lwc.tune.store import open_store
@@ -22,7 +23,7 @@ from lwc.tune.trials import Refusal
 from lwc.tune.tuner import Tuner
 from lwc.tune.workers import Workers
 from tests.programs import program_of
-from tests.tune.layers import TARGET, TOOLCHAIN
+from tests.tune.layers import LOCAL, TARGET, TOOLCHAIN
 from tests.tune.planted_worker import FAULTS_BY_GROUPS, fault_of
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,7 @@ def test_each_fault_is_the_candidates_own(task: Task, tmp_path: Path, seed: int)
     choices = tuple({"rows": 4, "vectors": 1, "groups": groups, "step": 1} for groups in FAULTS_BY_GROUPS)
     sound = {"rows": 7, "vectors": 1, "groups": 24, "step": 1}
     with Workers(2, PLANTED, seconds=15) as workers:
-        bench = Bench(TARGET, TOOLCHAIN, 2, workers, tmp_path, seed, seconds=5)
+        bench = Bench(TARGET, TOOLCHAIN, 2, workers, LOCAL, tmp_path, seed, seconds=5)
         (found,) = bench.try_each([Batch(task.call, (*choices, sound))], checked=True)
     assert isinstance(found, list), found
     *faulty, good = found
@@ -62,7 +63,7 @@ def test_each_fault_is_the_candidates_own(task: Task, tmp_path: Path, seed: int)
     assert reasons["hangs"] == "was not built within 15 s"
     assert "signal 11" in reasons["crashes"]
     assert reasons["runs for ever"] == "did not end within 5 s"
-    assert reasons["prints nonsense"] == "the program wrote no results"
+    assert reasons["prints nonsense"] == "the program printed no errors"
     assert not any(tmp_path.glob("tmp*")), "files of trials are left"
 
 
@@ -76,7 +77,7 @@ def test_a_search_with_faults_ends_well(task: Task, tmp_path: Path, seed: int) -
         Workers(2, PLANTED, seconds=10) as workers,
         open_store(tmp_path / "store.sqlite", refuse) as store,
     ):
-        bench = Bench(TARGET, TOOLCHAIN, 2, workers, tmp_path, seed, seconds=5)
+        bench = Bench(TARGET, TOOLCHAIN, 2, workers, LOCAL, tmp_path, seed, seconds=5)
         (search,) = Tuner(bench, store, CIRCUMSTANCES, lambda searches: None).tune([task], Effort(21))
         kept = store.trials(task.workload, CIRCUMSTANCES)
     assert len(kept) >= 21
@@ -96,7 +97,7 @@ def test_a_search_goes_on_from_the_store(task: Task, tmp_path: Path, seed: int) 
 
     def run(trials: int) -> dict[str, Trial]:
         with Workers(2) as workers, open_store(tmp_path / "store.sqlite", refuse) as store:
-            bench = Bench(TARGET, TOOLCHAIN, 2, workers, tmp_path, seed)
+            bench = Bench(TARGET, TOOLCHAIN, 2, workers, LOCAL, tmp_path, seed)
             (search,) = Tuner(bench, store, CIRCUMSTANCES, watch).tune([task], Effort(trials))
             return search.trials
 
@@ -129,7 +130,10 @@ def test_a_process_that_cannot_begin_is_no_candidates_fault(task: Task, tmp_path
         open_store(tmp_path / "store.sqlite", refuse) as store,
     ):
         tuner = Tuner(
-            Bench(TARGET, TOOLCHAIN, 2, workers, tmp_path, seed), store, CIRCUMSTANCES, lambda searches: None
+            Bench(TARGET, TOOLCHAIN, 2, workers, LOCAL, tmp_path, seed),
+            store,
+            CIRCUMSTANCES,
+            lambda searches: None,
         )
         with pytest.raises(ResourceError, match="ended before it began, with exit code 7; see what"):
             tuner.tune([task], Effort(7))
@@ -141,7 +145,7 @@ def test_a_planned_kernel_that_cannot_be_tried_is_no_candidates_fault(
 ) -> None:
     broken = replace(task, call=replace(task.call, operator="nothing"))
     with Workers(1) as workers, open_store(tmp_path / "store.sqlite", refuse) as store:
-        bench = Bench(TARGET, TOOLCHAIN, 2, workers, tmp_path, seed)
+        bench = Bench(TARGET, TOOLCHAIN, 2, workers, LOCAL, tmp_path, seed)
         (search,) = Tuner(bench, store, CIRCUMSTANCES, lambda searches: None).tune([broken], Effort(7))
         assert store.trials(task.workload, CIRCUMSTANCES) == []
     assert "nothing" in search.fault
@@ -153,7 +157,7 @@ def test_records_of_another_space_are_left_alone(task: Task, tmp_path: Path, see
     trials = [Trial(task.workload, choice, "measured", 1.0, 100.0, ROUNDS) for choice in others]
     with Workers(1) as workers, open_store(tmp_path / "store.sqlite", refuse) as store:
         store.add(task.description, CIRCUMSTANCES, trials)
-        bench = Bench(TARGET, TOOLCHAIN, 2, workers, tmp_path, seed)
+        bench = Bench(TARGET, TOOLCHAIN, 2, workers, LOCAL, tmp_path, seed)
         (search,) = Tuner(bench, store, CIRCUMSTANCES, lambda searches: None).tune([task], Effort(3))
     assert len(search.trials) == 3
     assert search.best not in trials
@@ -161,7 +165,7 @@ def test_records_of_another_space_are_left_alone(task: Task, tmp_path: Path, see
 
 def test_time_limits_the_search(task: Task, tmp_path: Path, seed: int) -> None:
     with Workers(2) as workers, open_store(tmp_path / "store.sqlite", refuse) as store:
-        bench = Bench(TARGET, TOOLCHAIN, 2, workers, tmp_path, seed)
+        bench = Bench(TARGET, TOOLCHAIN, 2, workers, LOCAL, tmp_path, seed)
         (search,) = Tuner(bench, store, CIRCUMSTANCES, lambda searches: None).tune(
             [task], Effort(10**6, 1e-9)
         )
