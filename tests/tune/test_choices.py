@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lwc.targets.kernels.search_space import Choice, space_of, with_choice
-from lwc.tune.bench import Batch, Bench, Measured
+from lwc.tune.bench import Batch, Bench
+from lwc.tune.measure import Measured
 from lwc.tune.search import next_choices
 from lwc.tune.tasks import Task
 from lwc.tune.workers import Workers
