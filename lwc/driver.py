@@ -11,6 +11,7 @@ from lwc.errors import UsageError
 from lwc.lower.lower import lower
 from lwc.package.assemble import assemble
 from lwc.package.compile_parts import compile_parts
+from lwc.package.execute import runs_natively
 from lwc.package.link import link_library
 from lwc.package.manifest import Manifest
 from lwc.package.parts import Parts
@@ -90,7 +91,9 @@ def _from_records(request: CompileRequest, prepared: Prepared, clock: Clock) -> 
             tune_prepared(prepared, EFFORTS[request.tune], store, clock, watch)
     best = {}
     if request.tune != "none" and os.path.exists(path):
-        best = read_best(path, circumstances_of(target, request.threads), ROUNDS, reporter.warn)
+        # What a board's own processor is called, this machine does not know.
+        elsewhere = not runs_natively(target)
+        best = read_best(path, circumstances_of(target, request.threads), ROUNDS, reporter.warn, elsewhere)
     return Chosen(prepared.program, target, best)
 
 

@@ -3,10 +3,13 @@
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.tune.board import board
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,3 +46,13 @@ def store_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "tuning.sqlite"
     monkeypatch.setenv("LWC_TUNING_STORE", str(path))
     return path
+
+
+@pytest.fixture
+def board_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of a board that `ssh` reaches; its temporary folder is `tmp_path`/board/tmp."""
+    folder = tmp_path / "board"
+    folder.mkdir()
+    with board(folder) as url:
+        monkeypatch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
+        yield url

@@ -25,10 +25,11 @@ _DEFAULT_EFFORT = "normal"
 _MOST_TRIALS = 1_000_000
 _EPILOG = """\
 \b
-What is done with the results:
+Without a network, and what is done with the results:
+  lwc tune bundle MODEL      write an archive of trials, to be run on a device by hand
   lwc tune status            what was measured, where and with which versions
   lwc tune export FILE       write all of it, for another machine of the same kind; - is stdout
-  lwc tune import FILE       take over what was exported
+  lwc tune import FILE       take over what was exported, or what a bundle's run wrote
   lwc tune prune             forget what was measured with other versions
 
 A model's folder that is called like one of these is given as ./status.
@@ -39,6 +40,7 @@ Examples:
   lwc tune levit_128s --effort quick --plot levit.svg
   lwc tune mobilenet_v2 --time 10m --threads 2
   lwc tune mobilenet_v1 --precision int8 --calibrate my-images --trials 35
+  lwc tune mobilenet_v2 --target cortex-a76 --device ssh://pi@board --run-with "taskset -c 4-7"
 """
 
 
@@ -78,6 +80,19 @@ class _WithSubcommands(click.Command):
     help="How long to search: 90s, 10m, 1h. Alone it is the only limit.",
 )
 @threads_option
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="URL",
+    help="Where the kernels run, in place of this machine: ssh://USER@HOST. Several of a kind share the work.",
+)
+@click.option(
+    "--run-with",
+    default="",
+    metavar="COMMAND",
+    help='What stands before each program on the devices, such as "taskset -c 4-7".',
+)
 @click.option("--plot", type=NewPath(), metavar="FILE", help="Draw how each search went, as .png or .svg.")
 @json_option
 def command(
@@ -91,10 +106,12 @@ def command(
     trials: int | None,
     seconds: float | None,
     threads: int,
+    devices: tuple[str, ...],
+    run_with: str,
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Look for faster kernels for MODEL on this machine, and keep what was measured.
+    """Look for faster kernels for MODEL on this machine or on other devices, and keep what was measured.
 
     Candidates are built and run beside the planned kernels; the fastest are confirmed, with their results held
     against PyTorch's, and compared in the whole model. `lwc compile` with the same options then takes them.
@@ -102,6 +119,8 @@ def command(
     Each batch of trials is kept as soon as it is over: a search can be interrupted, and every run goes on from what is
     known. MODEL is what `lwc compile` takes.
     """
+    if run_with and not devices:
+        raise UsageError("--run-with: is for programs on other devices; give --device, too")
     chosen, form = _effort(effort, trials, seconds), plot_form(plot)
     # A package of the user's may print; stdout is for the result.
     with redirect_stdout(sys.stderr):
@@ -116,8 +135,11 @@ def command(
         from lwc.compile_request import CompileRequest
         from lwc.profile.peak import known_peak
         from lwc.rewriting import PassOptions
+        from lwc.tune.reach import devices_of
         from lwc.tune.store import default_path
-        from lwc.tuning import tune_model
+        from lwc.tuning import HERE, Places, tune_model
+
+        places = Places(devices_of(devices, run_with)) if devices else HERE
     reporter = TuneReporter(console, chosen.seconds, known_peak(this_machine(threads)))
     # `lwc compile` holds the passes against the model.
     options = PassOptions(**passes, verify=False)
@@ -131,7 +153,7 @@ def command(
             calibrate=calibrate,
             observer=observer,
         )
-        tuned = tune_model(asked, chosen, default_path(), reporter, reporter.watch)
+        tuned = tune_model(asked, chosen, default_path(), reporter, reporter.watch, places)
     if plot is not None:
         from lwc.tune.plot import search_plot
 

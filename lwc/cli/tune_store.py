@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import click
 from lwc.cli.options import NewPath, json_option
 from lwc.cli.output import emit, emit_json, printable, table
 from lwc.cli.save import check_place, save_file
+from lwc.cli.tune_bundle import bundle
 from lwc.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -72,18 +74,28 @@ def export(file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 def take_over(file: Path, as_json: bool) -> None:
-    """Take over what `lwc tune export` wrote to FILE.
+    """Take over what `lwc tune export`, or the run of a bundle, wrote to FILE.
 
     All of it or nothing. Own results stay where they were compared in more rounds, or found to be wrong.
     """
     from lwc.cli.progress import PlainConsole, StageReporter
     from lwc.files import read_regular
+    from lwc.tune.bundle import is_results, parse_results
     from lwc.tune.exchange import MAX_BYTES, import_records, parse_records
     from lwc.tune.store import default_path, open_store
 
-    records = parse_records(read_regular(file, MAX_BYTES, follow_link=True), str(file))
-    path = default_path()
-    with open_store(path, StageReporter(PlainConsole()).warn) as store:
+    text, failures = read_regular(file, MAX_BYTES, follow_link=True), []
+    if is_results(text, str(file)):
+        found = parse_results(text, str(file))
+        records, failures = found.records, found.failures
+    else:
+        records = parse_records(text, str(file))
+    path, warn = default_path(), StageReporter(PlainConsole()).warn
+    for failure, count in Counter(failures).items():
+        warn(
+            f"{count} programs of the bundle failed on the device, so their choices are not known: {failure}"
+        )
+    with open_store(path, warn) as store:
         imported = import_records(store, records)
     if as_json:
         emit_json({"store": str(path), **asdict(imported)})
@@ -110,7 +122,7 @@ def prune(as_json: bool) -> None:
         emit(f"{removed.trials} trials of other versions removed, and {removed.damaged} damaged rows")
 
 
-SUBCOMMANDS = {"status": status, "export": export, "import": take_over, "prune": prune}
+SUBCOMMANDS = {"bundle": bundle, "status": status, "export": export, "import": take_over, "prune": prune}
 
 
 def _counts(group: "Group") -> dict[str, int]:

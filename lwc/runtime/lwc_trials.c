@@ -23,15 +23,15 @@ enum { MAX_WORDS = 256, MAX_LINE = 64 * 1024, MAX_PRINTED = 64 * 1024, MAX_FIELD
 
 static const char usage[] =
     "usage: lwc-trials LIST [COMMAND...]\n"
-    "  LIST     a line for each run: seconds, seconds of processor time, bytes of memory, folder, and the program's\n"
-    "           arguments, with tabs between them\n"
+    "  LIST     a line for each run: seconds, seconds of processor time, folder, and the program's arguments, with\n"
+    "           tabs between them\n"
     "  COMMAND  what stands before each program, such as: taskset -c 4-7\n"
-    "Each run is ./lwc-run in its folder. After one that fails, further ones in the same folder are left out: null.\n";
+    "Each run is ./lwc-run in its folder, and may take half of the memory. After one that fails, further ones in the\n"
+    "same folder are left out: null.\n";
 
 typedef struct {
     double seconds;
     rlim_t processor_seconds;
-    rlim_t bytes;
     const char *folder;
     char *words[MAX_WORDS]; /* COMMAND, the program and its arguments, and null */
 } trial;
@@ -54,7 +54,8 @@ static double now(void)
 static void execute(trial *given, int output)
 {
     const struct rlimit processor = {given->processor_seconds, given->processor_seconds};
-    const struct rlimit memory = {given->bytes, given->bytes};
+    const rlim_t half = (rlim_t)sysconf(_SC_PHYS_PAGES) / 2 * (rlim_t)sysconf(_SC_PAGE_SIZE);
+    const struct rlimit memory = {half, half};
     const int nothing = open("/dev/null", O_RDWR);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -149,19 +150,18 @@ static bool parse(char *line, trial *given, char **command, int command_words)
             return false;
         words[count++] = word;
     }
-    if (count < 4 || command_words + 1 + count - 4 >= MAX_WORDS)
+    if (count < 3 || command_words + 1 + count - 3 >= MAX_WORDS)
         return false;
     given->seconds = strtod(words[0], NULL);
     given->processor_seconds = (rlim_t)strtoull(words[1], NULL, 10);
-    given->bytes = (rlim_t)strtoull(words[2], NULL, 10);
-    given->folder = words[3];
+    given->folder = words[2];
     for (int i = 0; i < command_words; i++)
         given->words[place++] = command[i];
     given->words[place++] = "./lwc-run";
-    for (int i = 4; i < count; i++)
+    for (int i = 3; i < count; i++)
         given->words[place++] = words[i];
     given->words[place] = NULL;
-    return given->seconds > 0 && given->processor_seconds > 0 && given->bytes > 0;
+    return given->seconds > 0 && given->processor_seconds > 0;
 }
 
 /* The first line of a file, without its end; empty where there is none. */

@@ -2,7 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from lwc.targets.target import Target
 from lwc.tune.alone import LayerCall
 from lwc.tune.build import prepare_runtime
 from lwc.tune.devices import Devices
-from lwc.tune.job import RUNNER, Job, Report
+from lwc.tune.job import RUNNER, Job, Report, Run
 from lwc.tune.measure import RUN_SECONDS, Asked, Outcome, outcomes_of, runs_of
 from lwc.tune.trials import Built, Refusal, Trials
 from lwc.tune.workers import Workers
@@ -29,6 +30,14 @@ class Batch:
     call: LayerCall
     choices: tuple[Choice, ...]
     planned: float = 1000.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """What was built of a batch, and how it is to be run."""
+
+    built: Built
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,25 @@ class Bench:
         return outcomes
 
     def _try(self, batches: Sequence[Batch], rounds: int, checked: bool) -> list[list[Outcome] | Refusal]:
-        runtime = prepare_runtime(self.toolchain, self.folder / "runtime")
+        with self.programs(batches, rounds, checked) as programs:
+            jobs = [self.job(program) for program in programs if isinstance(program, Program)]
+            reports = iter(self.devices.run(jobs, self.runner))
+            return [
+                self._outcomes(program, next(reports)) if isinstance(program, Program) else program
+                for program in programs
+            ]
+
+    @property
+    def runner(self) -> Path:
+        """The program that runs jobs on the target. Raises ResourceError where it cannot be compiled."""
+        return prepare_runtime(self.toolchain, self.folder / "runtime") / RUNNER
+
+    @contextmanager
+    def programs(
+        self, batches: Sequence[Batch], rounds: int, checked: bool
+    ) -> Iterator[list[Program | Refusal]]:
+        """A program for each of `batches`, at most as many as workers, to be run in `rounds`; gone with the block."""
+        runtime = self.runner.parent
         folders = [Path(tempfile.mkdtemp(dir=self.folder)) for _ in batches]
         try:
             trials = [
@@ -81,24 +108,25 @@ class Bench:
                 for batch in batches
             ]
             answers = self.workers.build(list(zip(trials, folders, strict=True)))
-            pairs = zip(batches, answers, strict=True)
-            jobs = [self._job(batch, built, rounds) for batch, built in pairs if isinstance(built, Built)]
-            outcomes = iter(self.devices.run(jobs, runtime / RUNNER))
-            return [
-                self._outcomes(answer, next(outcomes)) if isinstance(answer, Built) else answer
-                for answer in answers
+            yield [
+                Program(built, self._runs(batch, built, rounds)) if isinstance(built, Built) else built
+                for batch, built in zip(batches, answers, strict=True)
             ]
         finally:
             for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _job(self, batch: Batch, built: Built, rounds: int) -> Job:
-        repeat = _ENOUGH / (batch.planned * (1 + len(batch.choices)))
-        count = int(min(max(repeat, _FEWEST), _MOST))
-        return Job(runs_of(built, self.threads, count, rounds), self.threads, self.seconds)
+    def job(self, program: Program) -> Job:
+        """What a device has to do for `program`."""
+        return Job(program.runs, self.threads, self.seconds)
 
-    def _outcomes(self, built: Built, report: Report | Refusal) -> list[Outcome] | Refusal:
+    def _runs(self, batch: Batch, built: Built, rounds: int) -> tuple[Run, ...]:
+        repeat = _ENOUGH / (batch.planned * (1 + len(batch.choices)))
+        return runs_of(built, self.threads, int(min(max(repeat, _FEWEST), _MOST)), rounds)
+
+    def _outcomes(self, program: Program, report: Report | Refusal) -> list[Outcome] | Refusal:
         if isinstance(report, Refusal):
             return report
+        built = program.built
         asked = Asked(built.copies, built.samples, built.limits, self.seconds)
         return outcomes_of(asked, report.runs, report.condition)

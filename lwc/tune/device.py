@@ -9,7 +9,6 @@ from typing import Protocol
 
 from lwc.errors import ResourceError
 from lwc.tune.job import Job, Report, parse_report
-from lwc.tune.workers import memory_limit
 
 MAX_REPORT = 16 << 20
 
@@ -40,7 +39,7 @@ class LocalDevice:
     def run(self, job: Job, runner: Path) -> Report:
         """What comes of `job`. Raises DeviceError where it cannot be run at all."""
         with tempfile.NamedTemporaryFile("w", prefix="lwc-list-") as listed:
-            listed.write(job.listed({folder: str(folder) for folder in job.folders}, memory_limit(1)))
+            listed.write(job.listed({folder: str(folder) for folder in job.folders}))
             listed.flush()
             return answered([str(runner), listed.name], b"", job, self.name)
 

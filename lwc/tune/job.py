@@ -5,7 +5,7 @@
 
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from lwc.tune.trials import Refusal
 
 RUNNER = "lwc-trials"
 LIST = "list"
-# Bytes that a run may take, unless a device says less.
-_MEMORY = 4 << 30
 # What of a program's folder its runs need.
 _FILES = (PROGRAM_NAME, "*.so", "input_*", "expected_*")
 
@@ -49,11 +47,11 @@ class Job:
         """That it may take: what comes to its limit in a folder ends the runs there."""
         return 2 * self.seconds * len(self.folders) + 60
 
-    def listed(self, place: dict[Path, str], memory: int = _MEMORY) -> str:
+    def listed(self, place: Mapping[Path, str]) -> str:
         """The text of the runner's list, each folder called by its name in `place`."""
         processor_seconds = int(self.seconds * 2 * self.threads) + 1
         lines = [
-            (f"{self.seconds:g}", str(processor_seconds), str(memory), place[run.folder], *run.arguments)
+            (f"{self.seconds:g}", str(processor_seconds), place[run.folder], *run.arguments)
             for run in self.runs
         ]
         return "".join("\t".join(line) + "\n" for line in lines)

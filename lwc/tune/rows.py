@@ -9,6 +9,8 @@ from typing import Any
 from lwc.tune.records import Circumstances, Record, Trial, canonical_json, parse_canonical
 
 SAME_CIRCUMSTANCES = "machine = ? AND cpu = ? AND threads = ? AND versions = ?"
+# Of the same values, the processor's any.
+ANY_PROCESSOR = "machine = ? AND ? <> '' AND threads = ? AND versions = ?"
 
 _SELECT = (
     "SELECT trials.rowid, description, machine, cpu, threads, versions, workload, choice, outcome, microseconds, "

@@ -17,7 +17,7 @@ import platformdirs
 from lwc.errors import LwcError
 from lwc.tune.database import connect_to_read, connect_to_write, reported
 from lwc.tune.records import Circumstances, Record, Trial, best_of_each
-from lwc.tune.rows import SAME_CIRCUMSTANCES, Replaces, delete_rows, read_rows, write_row
+from lwc.tune.rows import ANY_PROCESSOR, SAME_CIRCUMSTANCES, Replaces, delete_rows, read_rows, write_row
 from lwc.tune.sharing import transaction, when_free
 
 
@@ -84,12 +84,16 @@ def open_for_reading(path: Path) -> Iterator["Store"]:
 
 
 def read_best(
-    path: Path, circumstances: Circumstances, rounds: int, warn: Callable[[str], None]
+    path: Path,
+    circumstances: Circumstances,
+    rounds: int,
+    warn: Callable[[str], None],
+    any_processor: bool = False,
 ) -> dict[str, Trial]:
     """By workload what `Store.best_of_each` gives. Of a store that cannot be read, nothing, and `warn` hears why."""
     try:
         with open_for_reading(path) as store:
-            return store.best_of_each(circumstances, rounds)
+            return store.best_of_each(circumstances, rounds, any_processor)
     except LwcError as error:
         warn(f"no tuning results are used: {error}")
         return {}
@@ -123,15 +127,24 @@ class Store:
         with reported(self.path):
             return when_free(add)
 
-    def trials(self, workload: str, circumstances: Circumstances) -> list[Trial]:
-        """What is known of one kernel, in the order of the choices' canonical texts."""
-        where = f"{SAME_CIRCUMSTANCES} AND workload = ?"
+    def trials(self, workload: str, circumstances: Circumstances, any_processor: bool = False) -> list[Trial]:
+        """What is known of one kernel, in the order of the processors' names and the choices' canonical texts.
+
+        `any_processor`: also on processors that the system calls by another name.
+        """
+        where = f"{ANY_PROCESSOR if any_processor else SAME_CIRCUMSTANCES} AND workload = ?"
         rows = self._rows(where, *astuple(circumstances), workload)
         return [record.trial for _, record in rows if record]
 
-    def best_of_each(self, circumstances: Circumstances, rounds: int) -> dict[str, Trial]:
-        """By workload the trial of the smallest ratio among those that were measured in at least `rounds` rounds."""
-        rows = self._rows(SAME_CIRCUMSTANCES, *astuple(circumstances))
+    def best_of_each(
+        self, circumstances: Circumstances, rounds: int, any_processor: bool = False
+    ) -> dict[str, Trial]:
+        """By workload the trial of the smallest ratio among those that were measured in at least `rounds` rounds.
+
+        `any_processor`: also of processors that the system calls by another name.
+        """
+        same = ANY_PROCESSOR if any_processor else SAME_CIRCUMSTANCES
+        rows = self._rows(same, *astuple(circumstances))
         return best_of_each((record.trial for _, record in rows if record), rounds)
 
     def records(self) -> list[Record]:

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from lwc.files import one_line
 from lwc.targets.kernels.search_space import Choice, with_choice
 from lwc.tune.bench import Batch, Bench
 from lwc.tune.circumstances import MODEL_ROUNDS, ROUNDS
 from lwc.tune.effort import Effort
-from lwc.tune.measure import Measured, Outcome
+from lwc.tune.outcomes import trial_of
 from lwc.tune.progress import Search
-from lwc.tune.records import MAX_REASON, Circumstances, Trial, canonical_json
+from lwc.tune.records import Circumstances, Trial, canonical_json
 from lwc.tune.search import next_choices
 from lwc.tune.store import Store, replaces
 from lwc.tune.tasks import Task
@@ -110,7 +109,7 @@ class Tuner:
                 search.fault, search.exhausted = outcomes.reason, True
                 continue
             trials = [
-                _trial(search.task.workload, dict(choice), outcome, rounds)
+                trial_of(search.task.workload, dict(choice), outcome, rounds)
                 for choice, outcome in zip(choices, outcomes, strict=True)
             ]
             self._keep(search, trials)
@@ -126,17 +125,3 @@ class Tuner:
 
 def _is_done(search: Search, effort: Effort) -> bool:
     return search.exhausted or len(search.trials) >= effort.trials
-
-
-def _trial(workload: str, choice: dict[str, int], outcome: Outcome, rounds: int) -> Trial:
-    if isinstance(outcome, Measured):
-        times = (outcome.microseconds, outcome.planned)
-        return Trial(workload, choice, "measured", *times, rounds, condition=_line(outcome.condition))
-    reason = _line(outcome.reason)
-    if isinstance(outcome, Refusal):
-        return Trial(workload, choice, "failed", None, None, rounds, reason)
-    return Trial(workload, choice, "wrong", None, None, rounds, reason)
-
-
-def _line(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in one_line(text))[:MAX_REASON]

@@ -15,7 +15,7 @@ from lwc.rewriting import PassOptions
 from lwc.targets.resolve import resolve_target
 from lwc.tune.effort import EFFORTS, Effort
 from lwc.tune.progress import Search
-from lwc.tuning import Tuned
+from lwc.tuning import HERE, Places, Tuned
 from tests.cli.conftest import Lwc
 from tests.cli.searches import TUNED
 
@@ -36,8 +36,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         path: Path,
         reporter: Reporter,
         watch: Callable[[Sequence[Search]], None],
+        places: Places,
     ) -> Tuned:
         seen.append((request, effort, path))
+        assert places == HERE
         print("printed by a factory")
         with reporter.stage("tune"):
             watch(TUNED.searches)
