@@ -207,23 +207,28 @@ static double error_of(const lwc_tensor_info *info, const void *data, const doub
     return isfinite(sum) ? sqrt(sum / (double)count) : NAN;
 }
 
+/* Reads what an output should be, a double for each of its values. */
+static double *read_expected(const char *path, const lwc_tensor_info *info)
+{
+    const size_t size = info->bytes / (info->dtype == LWC_FLOAT32 ? sizeof(float) : 1) * sizeof(double);
+    double *expected = allocate(size);
+    read_file(path, "output", info->name, expected, size);
+    return expected;
+}
+
 /* Prints how far the outputs are from what they should be. */
-static void hold_against(const lwc_model *model, const lwc_tensor_data *outputs, const char *const *paths, uint32_t count)
+static void hold_against(const lwc_model *model, const lwc_tensor_data *outputs, double *const *expected, uint32_t count)
 {
     printf("{\"rms_errors\": [");
     for (uint32_t i = 0; i < count; i++) {
         lwc_tensor_info info;
         check(API(output_info)(model, i, &info));
-        const size_t wide = info.bytes / (info.dtype == LWC_FLOAT32 ? sizeof(float) : 1) * sizeof(double);
-        double *expected = allocate(wide);
-        read_file(paths[i], "output", info.name, expected, wide);
-        const double error = error_of(&info, outputs[i].data, expected);
+        const double error = error_of(&info, outputs[i].data, expected[i]);
         fputs(i ? ", " : "", stdout);
         if (isnan(error))
             fputs("null", stdout);
         else
             printf("%.17g", error);
-        free(expected);
     }
     puts("]}");
     if (fflush(stdout) != 0)
@@ -275,6 +280,7 @@ int main(int argc, char **argv)
         quit(EXIT_USAGE, "the model has %u outputs, --output was given %u times", output_count, given.output_count);
 
     lwc_tensor_data inputs[MAX_TENSORS], outputs[MAX_TENSORS];
+    double *expected[MAX_TENSORS];
     lwc_tensor_info info;
     for (uint32_t i = 0; i < input_count; i++) {
         check(API(input_info)(model, i, &info));
@@ -284,6 +290,7 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < output_count; i++) {
         check(API(output_info)(model, i, &info));
         outputs[i] = (lwc_tensor_data){allocate(info.bytes), info.bytes};
+        expected[i] = given.expected_count ? read_expected(given.expected[i], &info) : NULL;
     }
 
     lwc_context *context = NULL;
@@ -292,7 +299,7 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < given.output_count; i++)
         write_file(given.outputs[i], outputs[i].data, outputs[i].bytes);
     if (given.expected_count)
-        hold_against(model, outputs, given.expected, output_count);
+        hold_against(model, outputs, expected, output_count);
     if (given.repeat)
         measure(context, inputs, input_count, outputs, output_count, &given);
     if (given.profile)
@@ -301,7 +308,9 @@ int main(int argc, char **argv)
     check(API(destroy_context)(context));
     for (uint32_t i = 0; i < input_count; i++)
         free(inputs[i].data);
-    for (uint32_t i = 0; i < output_count; i++)
+    for (uint32_t i = 0; i < output_count; i++) {
         free(outputs[i].data);
+        free(expected[i]);
+    }
     return 0;
 }

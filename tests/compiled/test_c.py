@@ -86,6 +86,21 @@ def test_profile_has_a_time_for_each_call(native: Path, raw: Path) -> None:
     assert sum(calls["calls_ns"]) * 1e-6 < 10 * latency["median_ms"]
 
 
+@pytest.mark.parametrize("error", [0.0, 0.25, np.inf])
+def test_expected_says_how_far_the_output_is_from_it(
+    native: Path, raw: Path, tmp_path: Path, image: Array, error: float
+) -> None:
+    expected = lwc.load(native)(image).astype(np.float64)
+    expected[..., ::2] += 2 * error
+    (tmp_path / "expected").write_bytes(expected.tobytes())
+    done = lwc_run(native, "--input", raw, "--expected", tmp_path / "expected")
+    assert (done.returncode, done.stderr) == (0, "")
+    (found,) = json.loads(done.stdout)["rms_errors"]
+    moved = (expected.size + 1) // 2
+    wanted = None if np.isinf(error) else pytest.approx(2 * error * (moved / expected.size) ** 0.5)
+    assert found == wanted
+
+
 def test_a_latency_that_cannot_be_printed(native: Path, raw: Path) -> None:
     command = f"'{native}/lwc-run' --input '{raw}' --repeat 1 > /dev/full"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
@@ -114,6 +129,9 @@ WRONG = [
     ("--input {i} --output {o} --repeat 1e3", 2, "--repeat '1e3'"),
     ("--input {i} --output {o} --repeat 1000001", 2, "--repeat '1000001'"),
     ("--input {i} --output {o} --repeat 99999999999999999999", 2, "--repeat '99999999999999999999'"),
+    ("--input {i} --expected {i} --expected {i}", 2, "--expected was given 2 times"),
+    ("--input {i} --expected {t}/empty", 3, "has fewer than the 8008 bytes of output 'logits'"),
+    ("--input {i} --expected {t}/nothing", 3, "nothing: cannot be read (No such file or directory)"),
     ("--input {i} --output {o} --profile", 2, "--profile: give --repeat N"),
     ("--input {i} --output {o} --threads 257", 2, "--threads '257': give a number from 0 to 256"),
     ("--input {i} --output {o} --threads many", 2, "--threads 'many'"),
