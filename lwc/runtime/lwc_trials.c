@@ -242,9 +242,12 @@ int main(int argc, char **argv)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     const long long throttling = count_throttling();
     const char *separator = "";
+    const bool watched = isatty(STDERR_FILENO);
     char field[MAX_FIELD];
     printf("{\"runs\": [");
-    while (fgets(line, sizeof line, list)) {
+    for (int number = 1; fgets(line, sizeof line, list); number++) {
+        if (watched)
+            fprintf(stderr, "\rrun %d", number);
         if (!parse(line, &given, argv + 2, argc - 2))
             return fail(EXIT_INPUT, argv[1], "has a line that is none of a list's");
         fputs(separator, stdout);
@@ -260,6 +263,8 @@ int main(int argc, char **argv)
             snprintf(failed, sizeof failed, "%s", given.folder);
     }
     fclose(list);
+    if (watched)
+        fputc('\n', stderr);
     printf("],\n\"throttled\": %s, \"cpu\": ", count_throttling() > throttling ? "true" : "false");
     find_processor(field);
     print_text(field, strlen(field));
