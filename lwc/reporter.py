@@ -11,11 +11,12 @@ class Reporter(Protocol):
     """Who is told of the progress."""
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Entered for each of load, trace, passes, calibrate, budget, evaluate, tune, compare, lower, build, link and
-        verify, in turn.
+        """Entered for each of load, trace, passes, calibrate, budget, evaluate, reach, tune, compare, lower, build,
+        link and verify, in turn.
 
         `calibrate` is there for INT8 alone, `quantize` in its place for a model that is quantized already; `budget`,
-        `evaluate` and `tune` where they are asked for, `compare` where tuning found faster kernels.
+        `evaluate`, and `tune` with `reach` (the devices) before it where they are asked for, `compare` where tuning
+        found faster kernels. `bundle` stands in the place of what follows `passes`.
         """
 
     def note(self, text: str) -> None:

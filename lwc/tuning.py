@@ -89,10 +89,11 @@ def tune_prepared(
     require_devices(target, places)
     with tempfile.TemporaryDirectory(prefix="lwc-tune-") as name:
         folder = Path(name)
-        runner = prepare_runtime(toolchain, folder / "runtime") / RUNNER
         devices = Devices(places.devices, clock.reporter.warn)
         threads = circumstances_of(target, request.threads).threads
-        circumstances = circumstances_of(target, threads, devices.processor(runner, threads))
+        with clock.stage("reach"):
+            runner = prepare_runtime(toolchain, folder / "runtime") / RUNNER
+            circumstances = circumstances_of(target, threads, devices.processor(runner, threads))
         with clock.stage("tune"), Workers(worker_count()) as workers:
             bench = Bench(target, toolchain, threads, workers, devices, folder, request.model.seed)
             tuner = Tuner(bench, store, circumstances, watch)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,12 @@ class _WithSubcommands(click.Command):
     metavar="TIME",
     help="How long to search: 90s, 10m, 1h. Alone it is the only limit.",
 )
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Go on from what earlier runs measured, or try it again.",
+)
 @threads_option
 @click.option(
     "--device",
@@ -105,6 +112,7 @@ def command(
     effort: str | None,
     trials: int | None,
     seconds: float | None,
+    resume: bool,
     threads: int,
     devices: tuple[str, ...],
     run_with: str,
@@ -121,7 +129,7 @@ def command(
     """
     if run_with and not devices:
         raise UsageError("--run-with: is for programs on other devices; give --device, too")
-    chosen, form = _effort(effort, trials, seconds), plot_form(plot)
+    chosen, form = replace(_effort(effort, trials, seconds), resume=resume), plot_form(plot)
     # A package of the user's may print; stdout is for the result.
     with redirect_stdout(sys.stderr):
         resolve_target(target)

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effort:
-    """`trials` of each kernel at most, and `seconds` for all together, None without an end."""
+    """`trials` of each kernel at most, and `seconds` for all together, None without an end.
+
+    `resume`: those of earlier runs count.
+    """
 
     trials: int
     seconds: float | None = None
+    resume: bool = True
 
 
 # Four to five trials a second on two cores, and MobileNetV1 has 17 kernels: less than two minutes, five, half an hour.

@@ -41,8 +41,8 @@ class Tuner:
     searches: list[Search] = field(default_factory=list)
 
     def tune(self, tasks: Sequence[Task], effort: Effort) -> list[Search]:
-        """Search for faster kernels for `tasks`, beginning with what the store has of them."""
-        self.searches[:] = map(self._begun, tasks)
+        """Search for faster kernels for `tasks`, beginning with what the store has of them where that is to count."""
+        self.searches[:] = map(self._begun if effort.resume else Search, tasks)
         start, rng = time.monotonic(), random.Random(self.bench.seed)
 
         def is_over(part: float) -> bool:

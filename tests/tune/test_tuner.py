@@ -95,10 +95,11 @@ def test_a_search_goes_on_from_the_store(task: Task, tmp_path: Path, seed: int) 
     def watch(searches: Sequence[Search]) -> None:
         seen.append(sum(len(search.trials) for search in searches))
 
-    def run(trials: int) -> dict[str, Trial]:
+    def run(trials: int, resume: bool = True) -> dict[str, Trial]:
         with Workers(2) as workers, open_store(tmp_path / "store.sqlite", refuse) as store:
             bench = Bench(TARGET, TOOLCHAIN, 2, workers, LOCAL, tmp_path, seed)
-            (search,) = Tuner(bench, store, CIRCUMSTANCES, watch).tune([task], Effort(trials))
+            effort = Effort(trials, resume=resume)
+            (search,) = Tuner(bench, store, CIRCUMSTANCES, watch).tune([task], effort)
             return search.trials
 
     first = run(7)
@@ -107,6 +108,9 @@ def test_a_search_goes_on_from_the_store(task: Task, tmp_path: Path, seed: int) 
     second = run(14)
     assert (seen[0], len(second)) == (7, 14)
     assert first.keys() < second.keys()
+    seen.clear()
+    again = run(7, resume=False)
+    assert (seen[0], len(again)) == (0, 7)
 
 
 def test_only_what_was_confirmed_is_used(task: Task) -> None:
