@@ -34,7 +34,7 @@ def tracker_here() -> Iterator[Tracker]:
     """A tracker that answers."""
     tracker = Tracker("127.0.0.1", free_port())
     with _started("tvm.exec.rpc_tracker", tracker.port):
-        _await_servers(tracker, "none", 0)
+        await_servers(tracker, "none", 0)
         yield tracker
 
 
@@ -46,7 +46,7 @@ def two_servers(tracker: Tracker, key: str) -> Iterator[list[Server]]:
         _started("tvm.exec.rpc_server", free_port(), *words) as first,
         _started("tvm.exec.rpc_server", free_port(), *words) as second,
     ):
-        _await_servers(tracker, key, 2)
+        await_servers(tracker, key, 2)
         yield [first, second]
 
 
@@ -67,7 +67,8 @@ def _started(module: str, port: int, *words: str) -> Iterator[Server]:
         process.wait()
 
 
-def _await_servers(tracker: Tracker, key: str, count: int) -> None:
+def await_servers(tracker: Tracker, key: str, count: int) -> None:
+    """Wait until so many are registered for `key`."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         with suppress(DeviceError):

@@ -2,18 +2,16 @@
 
 import random
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Thread, Timer
+from threading import Timer
 
 import psutil
 import pytest
 import torch
 from torch import nn
 
-from lwc.errors import UsageError
 from lwc.pipeline import Pipeline, run_pipeline
 from lwc.tune.bench import Batch, Bench
 from lwc.tune.build import prepare_runtime
@@ -33,7 +31,7 @@ from lwc.tune.tasks import Task, tasks_of
 from lwc.tune.tuner import Tuner
 from lwc.tune.workers import Workers
 from tests.programs import program_of
-from tests.tune.farm import Server, free_port, send, tracker_here, two_servers
+from tests.tune.farm import Server, await_servers, send, tracker_here, two_servers
 from tests.tune.layers import TARGET, TOOLCHAIN
 from tests.tune.made import no_warning
 
@@ -49,27 +47,37 @@ def tracker() -> Iterator[Tracker]:
         yield tracker
 
 
-@pytest.fixture
-def key(seed: int) -> str:
-    """Another one for each test, so that none gets another's servers."""
-    return f"board{seed}"
-
-
-@pytest.fixture
-def servers(tracker: Tracker, key: str) -> Iterator[list[Server]]:
-    with two_servers(tracker, key) as servers:
+@pytest.fixture(scope="module")
+def lasting(tracker: Tracker) -> Iterator[list[Server]]:
+    """Two servers that no test kills: to start one takes seconds."""
+    with two_servers(tracker, "lasting") as servers:
         yield servers
 
 
 @pytest.fixture
-def url(tracker: Tracker, key: str) -> str:
-    return f"rpc://{tracker.address}/{key}"
+def lasting_url(tracker: Tracker, lasting: list[Server]) -> Iterator[str]:
+    # One that hung registers anew.
+    await_servers(tracker, "lasting", len(lasting))
+    yield f"rpc://{tracker.address}/lasting"
+    for server in lasting:
+        send(server, signal.SIGCONT)
 
 
-@pytest.fixture
-def runner(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rpc")
+
+
+@pytest.fixture(scope="module")
+def runner(folder: Path) -> Path:
     """`lwc-trials`, with the library that starts it beside it."""
-    return prepare_runtime(TOOLCHAIN, tmp_path / "runtime") / RUNNER
+    return prepare_runtime(TOOLCHAIN, folder / "runtime") / RUNNER
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers(2) as workers:
+        yield workers
 
 
 @pytest.fixture
@@ -88,17 +96,14 @@ def clients() -> list[str]:
     return [command for command in commands if "rpc_client" in command]
 
 
-@pytest.mark.usefixtures("servers")
 def test_devices_measure_kernels_and_hold_them_against_pytorch(
-    tasks: list[Task], url: str, tmp_path: Path, seed: int
+    tasks: list[Task], lasting_url: str, workers: Workers, folder: Path, seed: int
 ) -> None:
-    batches = [
-        Batch(task.call, tuple(next_choices(task.kernel, TARGET, [], 3, random.Random(seed))))
-        for task in tasks
-    ]
-    with rpc_devices(url) as devices, Workers(2) as workers:
-        assert [device.name for device in devices] == [f"{url} #1", f"{url} #2"]
-        bench = Bench(TARGET, TOOLCHAIN, 2, workers, Devices(devices, no_warning), tmp_path, seed)
+    draw = random.Random(seed)
+    batches = [Batch(task.call, tuple(next_choices(task.kernel, TARGET, [], 3, draw))) for task in tasks]
+    with rpc_devices(lasting_url) as devices:
+        assert [device.name for device in devices] == [f"{lasting_url} #1", f"{lasting_url} #2"]
+        bench = Bench(TARGET, TOOLCHAIN, 2, workers, Devices(devices, no_warning), folder, seed)
         for outcomes in bench.try_each(batches, checked=True):
             assert isinstance(outcomes, list), outcomes
             assert all(isinstance(outcome, Measured) for outcome in outcomes), outcomes
@@ -106,62 +111,11 @@ def test_devices_measure_kernels_and_hold_them_against_pytorch(
     assert clients() == []
 
 
-@pytest.fixture
-def search(tasks: list[Task], tmp_path: Path, seed: int, url: str) -> Callable[..., list[Search]]:
-    """Searches on the servers; `after` is called when the first trials are over."""
-
-    def run(warnings: list[str], after: Callable[[], None]) -> list[Search]:
-        called: list[None] = []
-
-        def watch(searches: Sequence[Search]) -> None:
-            if not called and any(search.trials for search in searches):
-                called.append(after())
-
-        with (
-            rpc_devices(url) as found,
-            Workers(2) as workers,
-            open_store(tmp_path / "store.sqlite", no_warning) as store,
-        ):
-            bench = Bench(TARGET, TOOLCHAIN, 2, workers, Devices(found, warnings.append), tmp_path, seed)
-            return Tuner(bench, store, CIRCUMSTANCES, watch).tune(tasks, Effort(21))
-
-    return run
-
-
-def test_a_server_that_dies_is_left_out(
-    servers: list[Server], search: Callable[..., list[Search]], rng: torch.Generator
-) -> None:
-    # Not in a state, but at a random moment: while kernels are built, or run.
-    delay = 3 * torch.rand((), generator=rng).item()
-    warnings: list[str] = []
-    searches = search(warnings, lambda: Timer(delay, send, (servers[0], signal.SIGKILL)).start())
-    (warning,) = warnings
-    assert "knows 1 now; it is left out" in warning
-    for found in searches:
-        assert len(found.trials) == 21
-        assert all(trial.outcome == "measured" for trial in found.trials.values())
-
-
-def test_where_all_servers_die_the_trials_before_are_kept(
-    servers: list[Server], search: Callable[..., list[Search]], tmp_path: Path
-) -> None:
-    def kill() -> None:
-        for server in servers:
-            send(server, signal.SIGKILL)
-
-    with pytest.raises(DeviceError, match=r"^rpc://\S+ #[12]: [^\n]+$"):
-        search([], kill)
-    with open_store(tmp_path / "store.sqlite", no_warning) as store:
-        records = store.records()
-    assert records
-    assert all(record.trial.outcome == "measured" for record in records)
-
-
-def test_a_server_that_hangs_is_left_out(servers: list[Server], url: str, runner: Path) -> None:
-    send(servers[0], signal.SIGSTOP)
+def test_a_server_that_hangs_is_left_out(lasting: list[Server], lasting_url: str, runner: Path) -> None:
+    send(lasting[0], signal.SIGSTOP)
     warnings: list[str] = []
     start = time.monotonic()
-    with rpc_devices(url, most_seconds=10) as found:
+    with rpc_devices(lasting_url, most_seconds=10) as found:
         devices = Devices(found, warnings.append)
         assert devices.processor(runner, 1)
         assert time.monotonic() - start < 60
@@ -171,34 +125,65 @@ def test_a_server_that_hangs_is_left_out(servers: list[Server], url: str, runner
     assert [getattr(report, "runs", None) for report in reports] == [()] * 3
 
 
-@pytest.mark.usefixtures("servers")
-def test_what_is_no_report(url: str, runner: Path, tmp_path: Path) -> None:
+def test_what_is_no_report(lasting_url: str, runner: Path, tmp_path: Path) -> None:
     answers = {
         "echo nonsense": "its answer is no report",
         f"head -c {MAX_REPORT + 1} /dev/zero": f"has more than {MAX_REPORT} bytes",
         "echo no disk >&2; exit 3": r"could not run the trials \(no disk\)",
         "exit 4": r"could not run the trials \(exit code 4\)",
-        'echo "{}"': "its answer is no report",
-        "sleep 600": "gave no answer within 10 s",
     }
     planted = tmp_path / RUNNER
     (tmp_path / RPC_LIBRARY).symlink_to(runner.with_name(RPC_LIBRARY))
-    with rpc_devices(url, most_seconds=10) as (device, _):
-        assert device.run(NOTHING, runner).cpu
+    with rpc_devices(lasting_url) as (device, _):
         for script, reason in answers.items():
             planted.write_text(f"#!/bin/sh\n{script}\n")
             planted.chmod(0o755)
-            with pytest.raises(DeviceError, match=rf"^{url} #1: .*{reason}"):
+            with pytest.raises(DeviceError, match=rf"^{lasting_url} #1: .*{reason}"):
                 device.run(NOTHING, planted)
+        assert device.run(NOTHING, runner).cpu
 
 
-@pytest.mark.parametrize(
-    "rest", ["", "host/key", "host:9", "host:9/", "host:0/key", "host:99999/key", "host:9/a key"]
-)
-def test_what_is_no_address(rest: str) -> None:
-    with pytest.raises(UsageError, match=r": is no address of a tracker; give rpc://HOST:PORT/KEY$"):  # noqa: SIM117
-        with rpc_devices(f"rpc://{rest}"):
-            pass
+def test_servers_that_die(
+    tracker: Tracker,
+    tasks: list[Task],
+    workers: Workers,
+    folder: Path,
+    store_path: Path,
+    rng: torch.Generator,
+    seed: int,
+) -> None:
+    """The search ends well without one, and keeps what it has without any."""
+    url = f"rpc://{tracker.address}/dying"
+    warnings: list[str] = []
+
+    def search(trials: int, dying: Server, delay: float) -> list[Search]:
+        """`dying` is killed some time after trials were added to those that are known."""
+        counts: list[int] = []
+
+        def watch(searches: Sequence[Search]) -> None:
+            counts.append(sum(len(found.trials) for found in searches))
+            if len(set(counts)) == 2:
+                Timer(delay, send, (dying, signal.SIGKILL)).start()
+
+        with rpc_devices(url) as found, open_store(store_path, no_warning) as store:
+            bench = Bench(TARGET, TOOLCHAIN, 2, workers, Devices(found, warnings.append), folder, seed)
+            return Tuner(bench, store, CIRCUMSTANCES, watch).tune(tasks, Effort(trials))
+
+    def kept() -> list[str]:
+        with open_store(store_path, no_warning) as store:
+            return [record.trial.outcome for record in store.records()]
+
+    with two_servers(tracker, "dying") as (first, second):
+        # Not in a state, but at a random moment: while kernels are built, or run.
+        searches = search(21, first, torch.rand((), generator=rng).item())
+        assert [len(found.trials) for found in searches] == [21, 21]
+        assert kept() == ["measured"] * 42
+        (warning,) = warnings
+        assert "knows 1 now; it is left out" in warning
+        with pytest.raises(DeviceError, match=rf"^{url} #1: [^\n]+$"):
+            search(10**6, second, 0)
+        assert len(kept()) > 42
+        assert set(kept()) == {"measured"}
 
 
 def test_a_key_that_no_server_has(tracker: Tracker) -> None:
@@ -207,26 +192,3 @@ def test_a_key_that_no_server_has(tracker: Tracker) -> None:
         rpc_devices(f"rpc://{tracker.address}/other"),
     ):
         pass
-
-
-def test_what_is_no_tracker() -> None:
-    with (
-        pytest.raises(DeviceError, match=r"^tracker 127.0.0.1:\d+: cannot be reached"),
-        rpc_devices(f"rpc://127.0.0.1:{free_port()}/key"),
-    ):
-        pass
-    with socket.create_server(("127.0.0.1", 0)) as other:
-
-        def answer() -> None:
-            connection, _ = other.accept()
-            with connection:
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n")
-                connection.recv(4)
-
-        Thread(target=answer, daemon=True).start()
-        port = other.getsockname()[1]
-        with (
-            pytest.raises(DeviceError, match="does not answer as a tracker"),
-            rpc_devices(f"rpc://127.0.0.1:{port}/key"),
-        ):
-            pass
