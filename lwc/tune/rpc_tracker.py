@@ -8,9 +8,9 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from lwc.files import one_line
 from lwc.tune.device import DeviceError
@@ -23,6 +23,7 @@ _MAX_ANSWER = 1 << 20
 _NUMBER = struct.Struct("<i")
 _SUCCESS = 0
 _Answer = TypeVar("_Answer")
+_Word = Annotated[str, Field(pattern=r"^\S+$")]
 
 
 class _Known(BaseModel):
@@ -47,7 +48,7 @@ class Tracker:
 
     def request(self, key: str, seconds: float) -> LentServer:
         """The first server for `key` that is free. Raises DeviceError where none is within `seconds`."""
-        expected = TypeAdapter(tuple[str, int, str])
+        expected = TypeAdapter(tuple[_Word, int, _Word])
         late = f"no server with the key {key!r} was free"
         return LentServer(*self._asked([_REQUEST, key, "", 1], expected, seconds, late))
 
@@ -66,7 +67,7 @@ class Tracker:
             return expected.validate_python(answer)
         except TimeoutError:
             raise DeviceError(f"{self}: {late} within {seconds:.0f} s") from None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise DeviceError(
                 f"{self}: does not answer as a tracker of TVM's RPC does; check the address"
             ) from None
