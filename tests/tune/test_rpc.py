@@ -120,8 +120,9 @@ def test_a_server_that_hangs_is_left_out(lasting: list[Server], lasting_url: str
         devices = Devices(found, warnings.append)
         assert devices.processor(runner, 1)
         assert time.monotonic() - start < 60
-        (warning,) = warnings
-        assert "gave no answer within 10 s; it is left out" in warning
+        # There may be another one, of the machine's governor.
+        (warning,) = [warning for warning in warnings if "left out" in warning]
+        assert "gave no answer within 10 s" in warning
         reports = devices.run([NOTHING] * 3, runner)
     assert [getattr(report, "runs", None) for report in reports] == [()] * 3
 
