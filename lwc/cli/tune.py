@@ -92,7 +92,8 @@ class _WithSubcommands(click.Command):
     "devices",
     multiple=True,
     metavar="URL",
-    help="Where the kernels run, in place of this machine: ssh://USER@HOST. Several of a kind share the work.",
+    help="Where the kernels run, in place of this machine: ssh://USER@HOST, or rpc://HOST:PORT/KEY of a tracker of TVM."
+    " Several of a kind share the work.",
 )
 @click.option(
     "--run-with",
@@ -143,15 +144,13 @@ def command(
         from lwc.compile_request import CompileRequest
         from lwc.profile.peak import known_peak
         from lwc.rewriting import PassOptions
-        from lwc.tune.reach import devices_of
+        from lwc.tune.reach import open_devices
         from lwc.tune.store import default_path
         from lwc.tuning import HERE, Places, tune_model
-
-        places = Places(devices_of(devices, run_with)) if devices else HERE
     reporter = TuneReporter(console, chosen.seconds, known_peak(this_machine(threads)))
     # `lwc compile` holds the passes against the model.
     options = PassOptions(**passes, verify=False)
-    with redirect_stdout(sys.stderr), _kept():
+    with redirect_stdout(sys.stderr), open_devices(devices, run_with) as opened, _kept():
         asked = CompileRequest(
             request,
             target,
@@ -161,6 +160,7 @@ def command(
             calibrate=calibrate,
             observer=observer,
         )
+        places = Places(opened) if opened else HERE
         tuned = tune_model(asked, chosen, default_path(), reporter, reporter.watch, places)
     if plot is not None:
         from lwc.tune.plot import search_plot

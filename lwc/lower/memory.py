@@ -6,6 +6,10 @@ from lwc.lower.calls import Call
 
 # A cache line, and the widest vector load.
 ALIGNMENT = 64
+# A load has to wait for an earlier store to an address with the same lower twelve bits ("4K aliasing" in Intel's
+# optimization manual). So buffers of several pages do not all begin at the same place of one: a tile that is read lies
+# beside the one that is written.
+PAGE, STAGGER = 4096, 320
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ def aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
+def staggered(size: int) -> int:
+    """What a storage of `size` bytes takes in the arena."""
+    return aligned(size) + (STAGGER if size >= PAGE else 0)
+
+
 def lifetimes(calls: list[Call], sizes: dict[int, int]) -> list[Lifetime]:
     """The lifetime of each storage in `sizes` (bytes): from the call that writes it to the last that reads it."""
     first: dict[int, int] = {}
@@ -36,7 +45,7 @@ def lifetimes(calls: list[Call], sizes: dict[int, int]) -> list[Lifetime]:
             if view.storage in sizes:
                 first.setdefault(view.storage, position)
                 last[view.storage] = position
-    return [Lifetime(s, aligned(sizes[s]), first[s], last[s]) for s in first]
+    return [Lifetime(s, staggered(sizes[s]), first[s], last[s]) for s in first]
 
 
 def plan_arena(needed: list[Lifetime]) -> tuple[dict[int, int], int]:

@@ -89,6 +89,13 @@ def compile_trial_runner(toolchain: Toolchain, folder: Path, path: Path) -> None
         toolchain.run([*options, str(runtime / "lwc_trials.c")], folder)
 
 
+def compile_rpc_library(toolchain: Toolchain, folder: Path, path: Path) -> None:
+    """Compile the library by which a server of TVM's RPC runs trials as `path`, with `folder` for what is between."""
+    with as_file(files("lwc.runtime")) as runtime:
+        options = [*_COMPILE, "-shared", "-s", "-o", str(path.resolve())]
+        toolchain.run([*options, str(runtime / "lwc_rpc.c"), "-ldl"], folder)
+
+
 def link_static_program(toolchain: Toolchain, folder: Path, name: str) -> Path:
     """`lwc-run` as one static program of the same kernels, in `folder`: it runs without the target's C library."""
     with as_file(files("lwc.runtime")) as runtime:

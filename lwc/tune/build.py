@@ -17,6 +17,7 @@ from lwc.lower.program import LoweredProgram
 from lwc.package import emit
 from lwc.package.link import (
     compile_program,
+    compile_rpc_library,
     compile_runtime,
     compile_trial_runner,
     link_library,
@@ -29,13 +30,14 @@ from lwc.package.verify import check_output
 from lwc.targets.kernels.search_space import with_choice
 from lwc.tune.alone import copies, inputs_of
 from lwc.tune.job import RUNNER, sample_file
+from lwc.tune.rpc_client import RPC_LIBRARY
 from lwc.tune.trials import Built, Trials
 
 _NAME = "trial"
 
 
 def prepare_runtime(toolchain: Toolchain, folder: Path) -> Path:
-    """`folder` with the runtime's object files, which all trials of a target share, and the program that runs trials.
+    """`folder` with the runtime's object files, which all trials of a target share, and what runs trials on a device.
 
     Compiled where it is new.
 
@@ -50,6 +52,7 @@ def prepare_runtime(toolchain: Toolchain, folder: Path) -> Path:
     (new / f"{_NAME}.h").write_text(header)
     compile_runtime(toolchain, new, _NAME)
     compile_trial_runner(toolchain, new, new / RUNNER)
+    compile_rpc_library(toolchain, new, new / RPC_LIBRARY)
     return new.rename(folder)
 
 

@@ -5,27 +5,19 @@ A process says first that it is ready: what keeps it from that is not a candidat
 
 import os
 import pickle
-import shlex
-import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 
-from lwc.errors import ResourceError
+from lwc.tune.process import Process, begin_process
 from lwc.tune.trials import REQUEST, Built, Refusal, Trials
 
 # -P: a file of the current folder is no module.
 WORKER = (sys.executable, "-P", "-m", "lwc.tune.worker")
 BUILD_SECONDS = 120.0
-# Each imports PyTorch and TVM, and all at once.
-_START_SECONDS = 600.0
 _LEAST_MEMORY = 4 << 30
 
 
@@ -43,19 +35,6 @@ def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True)
-class _Process:
-    process: subprocess.Popen[bytes]
-    connection: Connection
-
-    def end(self) -> None:
-        """Its children, a compiler, are of its group."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.connection.close()
-
-
 class Workers:
     """Builds trials side by side; a process that dies or takes too long is replaced at its next use.
 
@@ -63,7 +42,7 @@ class Workers:
     """
 
     def __init__(self, count: int, command: Sequence[str] = WORKER, seconds: float = BUILD_SECONDS) -> None:
-        self._processes: list[_Process | None] = [None] * count
+        self._processes: list[Process | None] = [None] * count
         self._command, self._seconds = tuple(command), seconds
         self._memory = memory_limit(count)
 
@@ -93,7 +72,7 @@ class Workers:
                 self._at(place).connection.send(str(folder))
         return [self._answer(place, deadline) for place in range(len(requests))]
 
-    def _at(self, place: int) -> _Process:
+    def _at(self, place: int) -> Process:
         found = self._processes[place]
         assert found is not None
         return found
@@ -103,41 +82,13 @@ class Workers:
         started = []
         for place in range(count):
             known = self._processes[place]
-            if known is None or known.process.poll() is not None:
+            if known is None or not known.runs:
                 self._end(place)
-                self._processes[place] = self._begun()
-                started.append(place)
-        deadline = time.monotonic() + _START_SECONDS
-        for place in started:
-            self._await_ready(self._at(place), deadline)
-
-    def _begun(self) -> _Process:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = subprocess.Popen(
-                [*self._command, str(theirs.fileno()), str(self._memory)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                # A key press that interrupts the tuner is not theirs.
-                start_new_session=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        return _Process(process, Connection(ours.detach()))
-
-    def _await_ready(self, worker: _Process, deadline: float) -> None:
-        with suppress(EOFError, OSError):
-            if worker.connection.poll(max(0.0, deadline - time.monotonic())):
-                worker.connection.recv()
-                return
-            raise ResourceError(
-                f"a process that builds kernels did not begin within {_START_SECONDS:.0f} s; is the machine busy?"
-            )
-        raise ResourceError(
-            f"a process that builds kernels ended before it began, {_how(worker.process)};"
-            f" see what `{shlex.join(self._command)} 0 {self._memory}` says"
-        )
+                begun = begin_process(self._command, self._memory, "builds kernels")
+                self._processes[place] = begun
+                started.append(begun)
+        for process in started:
+            process.await_ready()
 
     def _answer(self, place: int, deadline: float) -> Built | Refusal:
         worker = self._at(place)
@@ -147,7 +98,7 @@ class Workers:
                 return answer
             reason = f"was not built within {self._seconds:.0f} s"
         except (EOFError, OSError):
-            reason = f"ended the process that built it, {_how(worker.process)}"
+            reason = f"ended the process that built it, {worker.how_it_ended()}"
         self._end(place)
         return Refusal(reason)
 
@@ -155,10 +106,3 @@ class Workers:
         worker, self._processes[place] = self._processes[place], None
         if worker is not None:
             worker.end()
-
-
-def _how(process: subprocess.Popen[bytes]) -> str:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(10)
-    code = process.returncode
-    return f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 
 from lwc.lower.calls import Call, View
-from lwc.lower.memory import ALIGNMENT, Lifetime, aligned, lifetimes, plan_arena
+from lwc.lower.memory import ALIGNMENT, PAGE, STAGGER, Lifetime, aligned, lifetimes, plan_arena
 
 
 def view(storage: int) -> View:
@@ -87,8 +87,18 @@ def test_the_arena_of_realistic_networks_is_near_the_least(seed: int) -> None:
 
 def test_a_plain_chain_needs_its_largest_pair() -> None:
     calls = [call((n - 1,) if n else (), (n,)) for n in range(5)]
-    needed = lifetimes(calls, {0: 640, 1: 6400, 2: 1280, 3: 640, 4: 64})
-    assert checked_arena(needed) == 6400 + 1280
+    needed = lifetimes(calls, {0: 640, 1: 3200, 2: 1280, 3: 640, 4: 64})
+    assert checked_arena(needed) == 3200 + 1280
+
+
+def test_large_buffers_begin_at_different_places_of_a_page() -> None:
+    """So that a load from the one does not wait for a store to the other."""
+    calls = [call((n - 1,) if n else (), (n,)) for n in range(3)]
+    offsets, _ = plan_arena(lifetimes(calls, {0: 8 * PAGE, 1: 8 * PAGE, 2: 4 * PAGE}))
+    assert len({offset % PAGE for offset in offsets.values()}) >= 2
+    for reader in (1, 2):
+        apart = (offsets[reader] - offsets[reader - 1]) % PAGE
+        assert min(apart, PAGE - apart) >= STAGGER
 
 
 def test_no_buffers_need_no_arena() -> None:

@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from lwc.tune.device import DeviceError
 from lwc.tune.devices import Devices
 from lwc.tune.job import RUNNER
 from lwc.tune.measure import Measured
-from lwc.tune.reach import devices_of
+from lwc.tune.reach import open_devices
 from lwc.tune.search import next_choices
 from lwc.tune.workers import Workers
 from tests.tune.board import QEMU
@@ -30,8 +31,8 @@ def test_trials_run_on_the_board(board_url: str, tmp_path: Path, rng: torch.Gene
     target = resolve_target("arm64")
     task = float_tasks(8, 12, rng, target)[-1]
     choices = tuple(next_choices(task.kernel, target, [], 3, random.Random(seed)))
-    with Workers(1) as workers:
-        devices = Devices(devices_of([board_url], QEMU), no_warning)
+    with Workers(1) as workers, open_devices([board_url], QEMU) as opened:
+        devices = Devices(opened, no_warning)
         bench = Bench(target, find_toolchain(target), 2, workers, devices, tmp_path, seed)
         (outcomes,) = bench.try_each([Batch(task.call, choices)], checked=True)
         runner = tmp_path / "runtime" / RUNNER
@@ -46,9 +47,11 @@ def test_a_board_that_cannot_be_reached(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"ssh://127.0.0.1:{closed.getsockname()[1]}"
-        devices = Devices(devices_of([url], ""), no_warning)
-        with pytest.raises(DeviceError, match=f"{url}: the trials could not be run \\(.*Connection refused"):
-            devices.processor(Path(os.devnull), 1)
+        with (
+            open_devices([url]) as opened,
+            pytest.raises(DeviceError, match=f"{url}: the trials could not be run \\(.*Connection refused"),
+        ):
+            Devices(opened, no_warning).processor(Path(os.devnull), 1)
 
 
 @pytest.mark.parametrize(
@@ -66,10 +69,10 @@ def test_a_board_that_cannot_be_reached(tmp_path: Path) -> None:
     ],
 )
 def test_no_url_of_a_device(url: str) -> None:
-    with pytest.raises(UsageError, match=r"--device '.*form"):
-        devices_of([url], "")
+    with ExitStack() as stack, pytest.raises(UsageError, match=r"--device '.*form"):
+        stack.enter_context(open_devices([url]))
 
 
 def test_no_command_to_run_with() -> None:
-    with pytest.raises(UsageError, match=r"--run-with .*: is no command"):
-        devices_of(["ssh://board"], "taskset 'x")
+    with ExitStack() as stack, pytest.raises(UsageError, match=r"--run-with .*: is no command"):
+        stack.enter_context(open_devices(["ssh://board"], "taskset 'x"))
