@@ -2,12 +2,14 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
 from lwc.compile_request import CompileRequest
-from lwc.errors import UnsupportedError
+from lwc.errors import UnsupportedError, UsageError
 from lwc.layer_times import LayerTimer, Times, layer_timer, time_in_turns
 from lwc.package.execute import runs_natively
 from lwc.prepare import Prepared, load, prepare
@@ -23,7 +25,7 @@ from lwc.tune.progress import Search
 from lwc.tune.store import Store, open_store
 from lwc.tune.tasks import tasks_of
 from lwc.tune.tuner import Tuner
-from lwc.tune.workers import Workers, worker_count
+from lwc.tune.workers import Builders, Workers, worker_count
 
 # In the model a kernel may seem slower by this part of its time before it is given up again: less is noise.
 _NOISE = 1.02
@@ -45,17 +47,31 @@ def tune_model(
     store_path: Path,
     reporter: Reporter,
     watch: Callable[[Sequence[Search]], None],
+    address: str | None = None,
 ) -> Tuned:
     """Tune the kernels of the model that `request` names, and keep all that is measured in the store.
 
-    `watch` is told of the searches while they go on. Raises what `compile_package` raises, UnsupportedError where
-    programs for the target do not run natively here.
+    `watch` is told of the searches while they go on; `address` is of a Dask scheduler whose workers build, in place of
+    this machine. Raises what `compile_package` and `dask_builders` raise, UnsupportedError where programs for the
+    target do not run natively here, and UsageError where `address` needs what is not installed.
     """
     clock = Clock(reporter)
     require_native(resolve_target(request.target))
-    loaded = load(request, clock)
-    with open_store(store_path, reporter.warn) as store:
-        return tune_prepared(prepare(loaded, clock), effort, store, clock, watch)
+    # Before anything that takes long.
+    with _builders(address) as builders:
+        loaded = load(request, clock)
+        with open_store(store_path, reporter.warn) as store:
+            return tune_prepared(prepare(loaded, clock), effort, store, clock, watch, builders)
+
+
+def _builders(address: str | None) -> AbstractContextManager[Builders]:
+    if address is None:
+        return Workers(worker_count())
+    if find_spec("distributed") is None:
+        raise UsageError("--builders: distributed is not installed; `pip install 'lwc[farm]'`")
+    from lwc.tune.dask_builders import dask_builders
+
+    return dask_builders(address)
 
 
 def tune_prepared(
@@ -64,8 +80,9 @@ def tune_prepared(
     store: Store,
     clock: Clock,
     watch: Callable[[Sequence[Search]], None],
+    builders: Builders | None = None,
 ) -> Tuned:
-    """The same for a model after its passes."""
+    """The same for a model after its passes; without `builders` this machine builds."""
     loaded, request = prepared.loaded, prepared.loaded.request
     target, program = loaded.target, prepared.program
     require_native(target)
@@ -73,7 +90,7 @@ def tune_prepared(
     with (
         clock.stage("tune"),
         tempfile.TemporaryDirectory(prefix="lwc-tune-") as folder,
-        Workers(worker_count()) as workers,
+        Workers(worker_count()) if builders is None else nullcontext(builders) as workers,
     ):
         bench = Bench(
             target, loaded.toolchain, circumstances.threads, workers, Path(folder), request.model.seed

@@ -39,6 +39,7 @@ Examples:
   lwc tune levit_128s --effort quick --plot levit.svg
   lwc tune mobilenet_v2 --time 10m --threads 2
   lwc tune mobilenet_v1 --precision int8 --calibrate my-images --trials 35
+  lwc tune mobilevit_small --effort full --builders tcp://10.0.0.5:8786
 """
 
 
@@ -78,6 +79,11 @@ class _WithSubcommands(click.Command):
     help="How long to search: 90s, 10m, 1h. Alone it is the only limit.",
 )
 @threads_option
+@click.option(
+    "--builders",
+    metavar="ADDRESS",
+    help="Build on the Dask cluster of this scheduler, such as tcp://10.0.0.5:8786.",
+)
 @click.option("--plot", type=NewPath(), metavar="FILE", help="Draw how each search went, as .png or .svg.")
 @json_option
 def command(
@@ -91,6 +97,7 @@ def command(
     trials: int | None,
     seconds: float | None,
     threads: int,
+    builders: str | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -131,7 +138,7 @@ def command(
             calibrate=calibrate,
             observer=observer,
         )
-        tuned = tune_model(asked, chosen, default_path(), reporter, reporter.watch)
+        tuned = tune_model(asked, chosen, default_path(), reporter, reporter.watch, builders)
     if plot is not None:
         from lwc.tune.plot import search_plot
 

@@ -15,7 +15,7 @@ from lwc.tune.alone import LayerCall
 from lwc.tune.build import prepare_runtime
 from lwc.tune.measure import RUN_SECONDS, check_copies, time_copies
 from lwc.tune.trials import Built, Refusal, Trials
-from lwc.tune.workers import Workers
+from lwc.tune.workers import Builders
 
 # Microseconds that the runs of a program take together, about.
 _ENOUGH = 150_000.0
@@ -59,7 +59,7 @@ class Bench:
     target: Target
     toolchain: Toolchain
     threads: int
-    workers: Workers
+    workers: Builders
     folder: Path
     seed: int
     seconds: float = RUN_SECONDS

@@ -15,7 +15,7 @@ from lwc.lower.lower import lower
 from lwc.lower.program import LoweredProgram
 from lwc.package import emit
 from lwc.package.link import compile_program, compile_runtime, link_library, runtime_objects
-from lwc.package.manifest import TensorInfo
+from lwc.package.manifest import PROGRAM_NAME, TensorInfo
 from lwc.package.reference import run_reference, sample_count, variations
 from lwc.package.toolchain import Toolchain
 from lwc.targets.kernels.search_space import with_choice
@@ -23,6 +23,8 @@ from lwc.tune.alone import copies, inputs_of
 from lwc.tune.trials import Built, Trials
 
 _NAME = "trial"
+# What a built program needs to run.
+FILES = (PROGRAM_NAME, f"lib{_NAME}.so")
 
 
 def prepare_runtime(toolchain: Toolchain, folder: Path) -> Path:
