@@ -116,12 +116,14 @@ class BuildPlugin(WorkerPlugin):
         """A process that no other thread has meanwhile."""
         with self._changing:
             self._timer.cancel()
-            new = Workers(1, self._command or WORKER, self._seconds, self._memory)
-            workers = self._idle.pop() if self._idle else new
+            workers = self._idle.pop() if self._idle else self._new()
         try:
             yield workers
         finally:
             self._take_back(workers)
+
+    def _new(self) -> Workers:
+        return Workers(1, self._command or WORKER, self._seconds, self._memory)
 
     def _take_back(self, workers: Workers) -> None:
         with self._changing:
