@@ -2,12 +2,14 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
 from lwc.compile_request import CompileRequest
-from lwc.errors import UnsupportedError
+from lwc.errors import UnsupportedError, UsageError
 from lwc.layer_times import LayerTimer, Run, Times, time_in_turns
 from lwc.package.execute import runs_natively
 from lwc.prepare import Prepared, load, prepare
@@ -28,7 +30,7 @@ from lwc.tune.progress import Search
 from lwc.tune.store import Store, open_store
 from lwc.tune.tasks import tasks_of
 from lwc.tune.tuner import Tuner
-from lwc.tune.workers import Workers, worker_count
+from lwc.tune.workers import Builders, Workers, worker_count
 
 # In the model a kernel may seem slower by this part of its time before it is given up again: less is noise.
 _NOISE = 1.02
@@ -36,9 +38,10 @@ _NOISE = 1.02
 
 @dataclass(frozen=True)
 class Places:
-    """Where trials run."""
+    """Where trials run, and the Dask scheduler whose workers build them: without one, this machine does."""
 
     devices: tuple[Device, ...] = (LocalDevice(),)
+    builders: str | None = None
 
 
 HERE = Places()
@@ -64,15 +67,29 @@ def tune_model(
 ) -> Tuned:
     """Tune the kernels of the model that `request` names, and keep all that is measured in the store.
 
-    `watch` is told of the searches while they go on; `places` builds trials and runs them. Raises what
-    `compile_package` raises, UnsupportedError where programs for the target do not run on the devices, DeviceError
-    where no device is left.
+    `watch` is told of the searches while they go on. Raises what `compile_package` and `dask_builders` raise,
+    UnsupportedError where programs for the target do not run on the devices, UsageError where what builds is not
+    installed, DeviceError where no device is left.
     """
     clock = Clock(reporter)
     require_devices(resolve_target(request.target), places)
-    loaded = load(request, clock)
-    with open_store(store_path, reporter.warn) as store:
-        return tune_prepared(prepare(loaded, clock), effort, store, clock, watch, places)
+    # Before anything that takes long.
+    with _builders(places.builders) as builders:
+        loaded = load(request, clock)
+        with open_store(store_path, reporter.warn) as store:
+            return tune_prepared(
+                prepare(loaded, clock), effort, store, clock, watch, builders, places.devices
+            )
+
+
+def _builders(address: str | None = None) -> AbstractContextManager[Builders]:
+    if address is None:
+        return Workers(worker_count())
+    if find_spec("distributed") is None:
+        raise UsageError("--builders: distributed is not installed; `pip install 'lwc[farm]'`")
+    from lwc.tune.dask_builders import dask_builders
+
+    return dask_builders(address)
 
 
 def tune_prepared(
@@ -81,21 +98,21 @@ def tune_prepared(
     store: Store,
     clock: Clock,
     watch: Callable[[Sequence[Search]], None],
-    places: Places = HERE,
+    builders: Builders | None = None,
+    devices: Sequence[Device] = HERE.devices,
 ) -> Tuned:
-    """The same for a model after its passes."""
+    """The same for a model after its passes; without `builders` this machine builds."""
     loaded, request = prepared.loaded, prepared.loaded.request
     target, toolchain, program = loaded.target, loaded.toolchain, prepared.program
-    require_devices(target, places)
     with tempfile.TemporaryDirectory(prefix="lwc-tune-") as name:
         folder = Path(name)
-        devices = Devices(places.devices, clock.reporter.warn)
+        pool = Devices(devices, clock.reporter.warn)
         threads = circumstances_of(target, request.threads).threads
         with clock.stage("reach"):
             runner = prepare_runtime(toolchain, folder / "runtime") / RUNNER
-            circumstances = circumstances_of(target, threads, devices.processor(runner, threads))
-        with clock.stage("tune"), Workers(worker_count()) as workers:
-            bench = Bench(target, toolchain, threads, workers, devices, folder, request.model.seed)
+            circumstances = circumstances_of(target, threads, pool.processor(runner, threads))
+        with clock.stage("tune"), nullcontext(builders) if builders else _builders() as workers:
+            bench = Bench(target, toolchain, threads, workers, pool, folder, request.model.seed)
             tuner = Tuner(bench, store, circumstances, watch)
             searches = tuner.tune(tasks_of(program, target), effort)
         for search in searches:
@@ -104,7 +121,7 @@ def tune_prepared(
         timer = LayerTimer(loaded.model, target, threads, prepared.rewritten, toolchain, folder)
         with clock.stage("compare"):
             return _compared(
-                Tuned(target, searches), prepared.float_io, timer, tuner, model_runs(devices, runner)
+                Tuned(target, searches), prepared.float_io, timer, tuner, model_runs(pool, runner)
             )
 
 
@@ -134,7 +151,7 @@ def _compared(tuned: Tuned, program: Program, timer: LayerTimer, tuner: Tuner, r
 
 def require_devices(target: Target, places: Places = HERE) -> None:
     """Raises UnsupportedError where programs for `target` would have to run on this machine, which cannot."""
-    if places == HERE and not runs_natively(target):
+    if places.devices == HERE.devices and not runs_natively(target):
         raise UnsupportedError(
             f"target {target.name!r}: its kernels cannot be timed on this machine; tune on one that runs them, or give"
             " --device"

@@ -42,6 +42,7 @@ Examples:
   lwc tune mobilenet_v2 --time 10m --threads 2
   lwc tune mobilenet_v1 --precision int8 --calibrate my-images --trials 35
   lwc tune mobilenet_v2 --target cortex-a76 --device ssh://pi@board --run-with "taskset -c 4-7"
+  lwc tune mobilevit_small --effort full --builders tcp://10.0.0.5:8786
 """
 
 
@@ -101,6 +102,11 @@ class _WithSubcommands(click.Command):
     metavar="COMMAND",
     help='What stands before each program on the devices, such as "taskset -c 4-7".',
 )
+@click.option(
+    "--builders",
+    metavar="ADDRESS",
+    help="Build on the Dask cluster of this scheduler, such as tcp://10.0.0.5:8786.",
+)
 @click.option("--plot", type=NewPath(), metavar="FILE", help="Draw how each search went, as .png or .svg.")
 @json_option
 def command(
@@ -117,6 +123,7 @@ def command(
     threads: int,
     devices: tuple[str, ...],
     run_with: str,
+    builders: str | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -160,7 +167,7 @@ def command(
             calibrate=calibrate,
             observer=observer,
         )
-        places = Places(opened) if opened else HERE
+        places = Places(opened or HERE.devices, builders)
         tuned = tune_model(asked, chosen, default_path(), reporter, reporter.watch, places)
     if plot is not None:
         from lwc.tune.plot import search_plot

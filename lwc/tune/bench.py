@@ -16,7 +16,7 @@ from lwc.tune.devices import Devices
 from lwc.tune.job import RUNNER, Job, Report, Run
 from lwc.tune.measure import RUN_SECONDS, Asked, Outcome, outcomes_of, runs_of
 from lwc.tune.trials import Built, Refusal, Trials
-from lwc.tune.workers import Workers
+from lwc.tune.workers import Builders
 
 # Microseconds that the runs of a program take together, about.
 _ENOUGH = 150_000.0
@@ -50,7 +50,7 @@ class Bench:
     target: Target
     toolchain: Toolchain
     threads: int
-    workers: Workers
+    workers: Builders
     devices: Devices
     folder: Path
     seed: int

@@ -4,6 +4,7 @@
 """
 
 import io
+import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from lwc.tune.trials import Refusal
 RUNNER = "lwc-trials"
 LIST = "list"
 # What of a program's folder its runs need.
-_FILES = (PROGRAM_NAME, "*.so", "input_*", "expected_*")
+_NEEDED = re.compile(rf"{PROGRAM_NAME}|lib\w+\.so|(input|expected)_\d+_\d+", re.ASCII)
 
 
 def sample_file(kind: str, sample: int, index: int) -> str:
@@ -74,9 +75,14 @@ class Job:
         return list(dict.fromkeys(run.folder for run in self.runs))
 
 
+def is_needed(name: str) -> bool:
+    """Whether a file of a program's folder that is called `name` is one that its runs need."""
+    return _NEEDED.fullmatch(name) is not None
+
+
 def needed_files(folder: Path) -> list[Path]:
     """What of a program's folder its runs need."""
-    return sorted(path for pattern in _FILES for path in folder.glob(pattern))
+    return sorted(path for path in folder.iterdir() if is_needed(path.name))
 
 
 def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:

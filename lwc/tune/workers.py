@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from lwc.tune.process import Process, begin_process
 from lwc.tune.trials import REQUEST, Built, Refusal, Trials
@@ -26,25 +27,44 @@ def worker_count() -> int:
     return max(1, min(len(os.sched_getaffinity(0)), _memory() // 2 // _LEAST_MEMORY))
 
 
-def memory_limit(processes: int) -> int:
-    """The bytes that each of `processes` may take: together half of what the machine has."""
-    return max(_LEAST_MEMORY, _memory() // 2 // processes)
+def memory_limit(processes: int, memory: int | None = None) -> int:
+    """The bytes that each of `processes` may take: together half of `memory`, by default of what the machine has."""
+    return max(_LEAST_MEMORY, (memory or _memory()) // 2 // processes)
 
 
 def _memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+class Builders(Protocol):
+    """Who builds trials, side by side."""
+
+    def __len__(self) -> int:
+        """How many are built at once."""
+
+    def build(self, requests: Sequence[tuple[Trials, Path]]) -> list[Built | Refusal]:
+        """What comes of each of `requests`, at most as many as are built at once, each with an empty folder.
+
+        Raises ResourceError where nothing can be built.
+        """
+
+
 class Workers:
     """Builds trials side by side; a process that dies or takes too long is replaced at its next use.
 
-    `command` starts a process; its last two arguments are a descriptor and a limit of memory in bytes.
+    `command` starts a process; its last two arguments are a descriptor and its limit of memory, `memory` bytes.
     """
 
-    def __init__(self, count: int, command: Sequence[str] = WORKER, seconds: float = BUILD_SECONDS) -> None:
+    def __init__(
+        self,
+        count: int,
+        command: Sequence[str] = WORKER,
+        seconds: float = BUILD_SECONDS,
+        memory: int | None = None,
+    ) -> None:
         self._processes: list[Process | None] = [None] * count
         self._command, self._seconds = tuple(command), seconds
-        self._memory = memory_limit(count)
+        self._memory = memory or memory_limit(count)
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -55,6 +75,10 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all processes; they begin again at their next use."""
         for place in range(len(self._processes)):
             self._end(place)
 

@@ -22,7 +22,7 @@ from tests.cli.searches import TUNED
 UNCHECKED = PassOptions(verify=False)
 
 
-Asked = list[tuple[CompileRequest, Effort, Path]]
+Asked = list[tuple[CompileRequest, Effort, Path, str | None]]
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         watch: Callable[[Sequence[Search]], None],
         places: Places,
     ) -> Tuned:
-        seen.append((request, effort, path))
-        assert places == HERE
+        assert places.devices == HERE.devices
+        seen.append((request, effort, path, places.builders))
         print("printed by a factory")
         with reporter.stage("tune"):
             watch(TUNED.searches)
@@ -55,7 +55,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 def test_without_options_everything_is_at_its_default(lwc: Lwc, asked: Asked, store_path: Path) -> None:
     assert lwc("tune", "mobilenet_v1").code == 0
     request = CompileRequest(ModelRequest("mobilenet_v1"), passes=UNCHECKED)
-    assert asked == [(request, EFFORTS["normal"], store_path)]
+    assert asked == [(request, EFFORTS["normal"], store_path, None)]
 
 
 def test_every_option_reaches_the_tuner(lwc: Lwc, asked: Asked, store_path: Path) -> None:
@@ -63,6 +63,7 @@ def test_every_option_reaches_the_tuner(lwc: Lwc, asked: Asked, store_path: Path
         "tune mobilenet_v1 --target arm64 --width 0.5 --image-size 96 --output-stride 16 --num-labels 7 --batch 2"
         " --weights random --seed 3 --passes fold-padding --dump-dir dump --threads 4 --pass a.py:A --pass b"
         " --prune 0.25 --precision int8 --calibrate images --observer mse --trials 35"
+        " --builders tcp://10.0.0.5:8786"
     )
     assert lwc(*line.split()).code == 0
     model = ModelRequest("mobilenet_v1", 0.5, 96, 16, 7, 2, "random", 3)
@@ -70,7 +71,7 @@ def test_every_option_reaches_the_tuner(lwc: Lwc, asked: Asked, store_path: Path
     request = CompileRequest(
         model, "arm64", None, passes, 4, precision="int8", calibrate="images", observer="mse"
     )
-    assert asked == [(request, Effort(35), store_path)]
+    assert asked == [(request, Effort(35), store_path, "tcp://10.0.0.5:8786")]
 
 
 QUICK = EFFORTS["quick"]
@@ -91,7 +92,7 @@ LIMITS = {
 @pytest.mark.parametrize("words", LIMITS)
 def test_how_much_is_tried(lwc: Lwc, asked: Asked, words: str) -> None:
     assert lwc("tune", "mobilenet_v1", *words.split()).code == 0
-    assert [effort for _, effort, _ in asked] == [LIMITS[words]]
+    assert [effort for _, effort, _, _ in asked] == [LIMITS[words]]
 
 
 WRONG = {
@@ -134,7 +135,7 @@ def test_what_is_asked_wrongly(lwc: Lwc, asked: Asked, store_path: Path, words: 
 @pytest.mark.usefixtures("store_path")
 def test_a_folder_that_is_called_like_a_subcommand(lwc: Lwc, asked: Asked) -> None:
     assert lwc("tune", "./status", "--trials", "7").code == 0
-    assert [request.model.model for request, _, _ in asked] == ["./status"]
+    assert [request.model.model for request, _, _, _ in asked] == ["./status"]
 
 
 def test_a_store_that_is_a_folder(lwc: Lwc, store_path: Path) -> None:

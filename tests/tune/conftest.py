@@ -1,5 +1,7 @@
-"""A store in a folder of its own."""
+"""A store in a folder of its own, and a mark for all processes that a test starts."""
 
+import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,15 @@ import pytest
 from lwc.tune.records import Record
 from lwc.tune.store import Store, open_store
 from tests.tune.made import HERE, kernel, measured, no_warning
+from tests.tune.marked import MARK
+
+
+@pytest.fixture(scope="module")
+def mark() -> Iterator[str]:
+    """What `marked` finds the processes by that are started from now on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, secrets.token_hex(8))
+        yield os.environ[MARK]
 
 
 @pytest.fixture

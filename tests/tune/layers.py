@@ -49,6 +49,14 @@ def float_tasks(channels: int, size: int, rng: torch.Generator, target: Target =
     return tasks_of(rewritten, target)
 
 
+def product_task(rng: torch.Generator) -> Task:
+    """A matrix product with many row tiles, so that every fault can be planted."""
+    net = nn.Sequential(nn.Conv2d(64, 48, 1), nn.ReLU())
+    program, _ = run_pipeline(Pipeline.parse("default"), program_of(net, (1, 64, 28, 28), rng=rng))
+    (task,) = tasks_of(program, TARGET)
+    return task
+
+
 def integer_tasks(rng: torch.Generator, target: Target = TARGET) -> list[Task]:
     """The tasks of random layers on integers."""
     draw = Draw(rng)

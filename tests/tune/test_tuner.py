@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from lwc.errors import ResourceError
-from lwc.pipeline import Pipeline, run_pipeline
 from lwc.tune.bench import Batch, Bench
 from lwc.tune.circumstances import ROUNDS, circumstances_of
 from lwc.tune.effort import Effort
@@ -18,12 +16,11 @@ from lwc.tune.measure import Measured, Outcome, Wrong
 from lwc.tune.progress import Search, is_usable
 from lwc.tune.records import Trial, canonical_json
 from lwc.tune.store import open_store
-from lwc.tune.tasks import Task, tasks_of
+from lwc.tune.tasks import Task
 from lwc.tune.trials import Refusal
 from lwc.tune.tuner import Tuner
 from lwc.tune.workers import Workers
-from tests.programs import program_of
-from tests.tune.layers import LOCAL, TARGET, TOOLCHAIN
+from tests.tune.layers import LOCAL, TARGET, TOOLCHAIN, product_task
 from tests.tune.planted_worker import FAULTS_BY_GROUPS, fault_of
 
 pytestmark = pytest.mark.slow
@@ -39,10 +36,7 @@ def refuse(message: str) -> None:
 @pytest.fixture
 def task(rng: torch.Generator) -> Task:
     """A matrix product with many row tiles, so that every fault can be planted."""
-    net = nn.Sequential(nn.Conv2d(64, 48, 1), nn.ReLU())
-    program, _ = run_pipeline(Pipeline.parse("default"), program_of(net, (1, 64, 28, 28), rng=rng))
-    (task,) = tasks_of(program, TARGET)
-    return task
+    return product_task(rng)
 
 
 def test_each_fault_is_the_candidates_own(task: Task, tmp_path: Path, seed: int) -> None:
