@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lwc.tune.circumstances import circumstances_of
+from lwc.tune.circumstances import ROUNDS, circumstances_of
 from lwc.tune.records import Trial, canonical_json
 from lwc.tune.store import open_store, replaces
 from tests.tune.layers import TARGET
@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("LWC_TEST_KILLS") or 3)
 # Seconds from a batch, or the beginning, to the kill.
 LATEST = 5.0
-# Of each layer: few, so that some are confirmed meanwhile, but enough for all kills.
-TRIALS = 21 + 4 * KILLS
+# So many more choices of each layer in each run, which is more than it gets done before the kill.
+MORE = 7
 Trials = dict[tuple[str, str], Trial]
 
 
@@ -61,10 +61,10 @@ def read_store(path: Path) -> Trials:
     return by_choice([record.trial for record in records])
 
 
-def search_until_killed(path: Path, folder: Path, rng: torch.Generator) -> list[Trials]:
+def search_until_killed(path: Path, folder: Path, trials: int, rng: torch.Generator) -> list[Trials]:
     """What a tuner reported before it was killed: after some batches and a random time, or while it begins."""
     seed, batches = torch.randint(4, (2,), generator=rng).tolist()
-    words = [str(word) for word in (path, folder, seed, TRIALS)]
+    words = [str(word) for word in (path, folder, seed, trials)]
     with subprocess.Popen(
         [sys.executable, "-m", "tests.tune.searcher", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -86,10 +86,11 @@ def test_no_kill_loses_a_trial_or_leaves_a_process(
     for kill in range(KILLS):
         folder = tmp_path / str(kill)
         folder.mkdir()
-        for number, reported in enumerate(search_until_killed(path, folder, rng)):
+        for number, reported in enumerate(search_until_killed(path, folder, MORE * (kill + 1), rng)):
             check_that_all_are_there(kept, reported)
             kept = reported
-            print(f"kill {kill}, report {number}: {len(kept)} trials")
+            confirmed = sum(trial.rounds >= ROUNDS for trial in kept.values())
+            print(f"kill {kill}, report {number}: {len(kept)} trials, {confirmed} confirmed")
         assert left_of(mark) == []
         # It may have kept more than it could report.
         check_that_all_are_there(kept, known := read_store(path))
