@@ -29,7 +29,7 @@ from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
 
 # Of a panel of weights that no cache near a core holds.
-_FAR_VECTORS = 3
+FAR_VECTORS = 3
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _plan_row(inner: int, columns: int, epilogue: Epilogue, target: Target) -> G
     """
     tile = register_tile(1, columns, target, held=target.multiplies_by_element)
     if 4 * inner * columns > 2 * target.l2_bytes:
-        vectors = largest_divisor(tile.columns // tile.lanes, _FAR_VECTORS)
+        vectors = largest_divisor(tile.columns // tile.lanes, FAR_VECTORS)
         tile = replace(tile, columns=vectors * tile.lanes)
     return Gemm(1, inner, columns, tile, 1, largest_divisor(inner, 2), epilogue)
 

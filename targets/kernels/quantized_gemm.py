@@ -4,7 +4,7 @@ The weights lie as [N/nr, K/4, nr, 4], a word for each four k, so that the inner
 for each vector of results. The zero point of x is in the bias: sum (x - z) w = sum x w - z sum w.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,23 @@ from numpy.typing import NDArray
 
 from lwc.targets.kernels.dot_product import dot, word
 from lwc.targets.kernels.epilogue import at
-from lwc.targets.kernels.gemm import unroll_tile
+from lwc.targets.kernels.gemm import FAR_VECTORS, unroll_tile
 from lwc.targets.kernels.prefetch import prefetch_rows
 from lwc.targets.kernels.requantize import Requantize
-from lwc.targets.kernels.tiling import OutputChannels, RegisterTile, register_tile, round_up, store_lanes
+from lwc.targets.kernels.tiling import (
+    OutputChannels,
+    RegisterTile,
+    largest_divisor,
+    register_tile,
+    round_up,
+    store_lanes,
+)
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
 
 WORD = 4
+# A sum of so few words takes no longer than to requantize it, which needs registers, too: fewer rows leave them.
+_FEW_WORDS, _FEW_ROWS = 8, 4
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,24 @@ class QuantizedGemm(OutputChannels):
 
 def plan(rows: int, inner: int, columns: int, requantize: Requantize, target: Target) -> QuantizedGemm:
     """The kernel for x (rows, inner) times w (inner, columns), tiled for `target`."""
-    tile = register_tile(rows, columns, target)
+    tile = _tile(rows, inner, columns, target)
     near = inner * round_up(columns, tile.lanes) <= target.l1_bytes // 2
     limit = 1 if near else max(1, target.l2_bytes // 2 // (inner * tile.rows))
     tiles = -(-rows // tile.rows)
     groups = -(-tiles // limit)
     row_tiles = -(-tiles // groups)
     return QuantizedGemm(rows, inner, columns, tile, row_tiles, target.dot_product, requantize)
+
+
+def _tile(rows: int, inner: int, columns: int, target: Target) -> RegisterTile:
+    tile = register_tile(rows, columns, target)
+    if rows == 1 and inner * columns > target.l2_bytes // 2:
+        # As for `gemm`: each thread reads one stream of weights.
+        vectors = largest_divisor(tile.columns // tile.lanes, FAR_VECTORS)
+        return replace(tile, columns=vectors * tile.lanes)
+    if inner <= _FEW_WORDS * WORD:
+        return replace(tile, rows=min(tile.rows, _FEW_ROWS))
+    return tile
 
 
 def pack(kernel: QuantizedGemm, weight: NDArray[np.int8]) -> NDArray[np.int32]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -45,6 +46,20 @@ def outcomes(runner: Path, folder: Path, *scripts: str, seconds: float = 20.0) -
     """What comes of a program for each of `scripts`."""
     runs = [Run(program(folder / str(number), script), ()) for number, script in enumerate(scripts)]
     return list(report_of(runner, folder / "list", Job(runs, 1, seconds)).runs)
+
+
+def ends(process: int) -> bool:
+    """Whether a process ends within ten seconds; a zombie waits for its new parent to look."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            status = Path(f"/proc/{process}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if "\nState:\tZ" in status:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_runs_have_their_folder_and_their_arguments(runner: Path, tmp_path: Path) -> None:
@@ -96,15 +111,7 @@ def test_what_a_program_started_ends_with_it(runner: Path, tmp_path: Path) -> No
     script = "sleep 100 & echo $!; echo more"
     (found,) = outcomes(runner, tmp_path, script)
     assert found is not None
-    child = int(found.printed.split()[0])
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
-        # A zombie, until its new parent looks.
-        if "\nState:\tZ" in Path(f"/proc/{child}/status").read_text():
-            break
-        time.sleep(0.01)
-    else:
-        assert not Path(f"/proc/{child}").exists()
+    assert ends(int(found.printed.split()[0]))
 
 
 def test_after_a_failure_the_folder_is_left_alone(runner: Path, tmp_path: Path) -> None:
@@ -143,3 +150,17 @@ def test_without_a_list(runner: Path, tmp_path: Path) -> None:
     done = subprocess.run([runner, tmp_path / "no"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
     assert done.stderr == f"lwc-trials: {tmp_path}/no: No such file or directory\n"
+
+
+def test_what_runs_ends_with_the_tuner(runner: Path, tmp_path: Path) -> None:
+    endless = program(tmp_path / "p", "echo $$ > new; mv new process; while :; do :; done")
+    job = Job([Run(endless, ())], 1, 100.0)
+    (tmp_path / "list").write_text(job.listed({endless: str(endless)}))
+    # A tuner that waits for its runner, and is killed.
+    tuner = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    with subprocess.Popen([sys.executable, "-c", tuner, runner, tmp_path / "list"]) as process:
+        deadline = time.monotonic() + 30
+        while not (runs := list(endless.glob("process"))) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    assert ends(int(runs[0].read_text()))

@@ -75,7 +75,9 @@ def test_only_the_programs_own_files_are_taken(files: dict[str, bytes], tmp_path
     folder = tmp_path / "here"
     folder.mkdir()
     built: Any = None
-    assert unpack(Packed(built, files), folder) == Refusal("came back without its program, or with more than that")
+    assert unpack(Packed(built, files), folder) == Refusal(
+        "came back without its program, or with more than that"
+    )
     assert list(tmp_path.rglob("*")) == [folder]
 
 

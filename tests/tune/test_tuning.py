@@ -7,6 +7,7 @@ import pytest
 from lwc.compile_request import CompileRequest
 from lwc.driver import compile_package
 from lwc.errors import UnsupportedError
+from lwc.layer_times import Times
 from lwc.lower.lower import lower
 from lwc.models.request import ModelRequest
 from lwc.prepare import Prepared, load, prepare
@@ -65,6 +66,25 @@ def test_what_is_slower_in_the_model_is_given_up(prepared: Prepared, store_path:
     assert search.best is None
     with open_store(store_path, pytest.fail) as kept:
         assert kept.trials(trial.workload, circumstances_of(tuned.target, 0)) == [trial]
+
+
+@pytest.mark.parametrize(("runs", "is_kept"), [((110, 111), False), ((110, 99), True), ((100,), True)])
+def test_a_tuned_model_is_not_slower_as_a_whole(
+    runs: tuple[int, ...],
+    is_kept: bool,
+    prepared: Prepared,
+    store_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where no layer is to blame, nothing that was found is used; but once may be chance."""
+    record(prepared, store_path, {"rows": 2, "vectors": 1, "groups": 1, "step": 1})
+    times = iter([(Times(100, {}), Times(run, {})) for run in runs])
+    monkeypatch.setattr("lwc.tuning.time_in_turns", lambda programs, run: next(times))
+    tuned = tune_model(CompileRequest(MODEL), NOTHING_NEW, store_path, Recorder(), lambda searches: None)
+    (search,) = [search for search in tuned.searches if search.trials]
+    assert (search.best is not None) == is_kept
+    assert (tuned.tuned == Times(runs[-1], {})) == is_kept
+    assert next(times, None) is None
 
 
 def test_compiling_takes_what_was_found(prepared: Prepared, store_path: Path, tmp_path: Path) -> None:
