@@ -14,9 +14,9 @@ from lwc.errors import UnsupportedError
 from lwc.prepare import load, prepare
 from lwc.reporter import Clock, Reporter
 from lwc.targets.kernels.search_space import Choice
+from lwc.tune import bench as tried
 from lwc.tune import bundle
 from lwc.tune.bench import Batch, Bench
-from lwc.tune.bench import Program as Built
 from lwc.tune.bundle import Bundle, Program
 from lwc.tune.circumstances import ROUNDS, circumstances_of
 from lwc.tune.devices import Devices
@@ -32,11 +32,11 @@ _CHOICES = 3
 
 @dataclass(frozen=True)
 class Bundled:
-    """What is in an archive: programs, and the choices in them; and how many could not be built."""
+    """What is in an archive: programs, and the choices in them; and why others could not be built."""
 
     programs: int
     choices: int
-    failed: int
+    failures: tuple[str, ...]
 
 
 @dataclass
@@ -47,17 +47,17 @@ class _Archive:
     programs: list[Program] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
-    def add(self, task: Task, choices: Sequence[Choice], built: Built, bench: Bench) -> None:
-        self.lines.append(bundle.add_program(self.file, bench.job(built), f"{len(self.programs):04d}"))
-        made = built.built
+    def add(self, task: Task, choices: Sequence[Choice], program: tried.Program, bench: Bench) -> None:
+        self.lines.append(bundle.add_program(self.file, bench.job(program), f"{len(self.programs):04d}"))
+        built = program.built
         self.programs.append(
             Program(
                 description=task.description,
                 choices=tuple(map(dict, choices)),
-                runs=len(built.runs),
-                copies=made.copies,
-                samples=made.samples,
-                limits=made.limits,
+                runs=len(program.runs),
+                copies=built.copies,
+                samples=built.samples,
+                limits=built.limits,
             )
         )
 
@@ -102,7 +102,7 @@ def bundle_trials(
             Path(folder),
             request.model.seed,
         )
-        failed = _build_all(todo, bench, archive, reporter)
+        failures = _build_all(todo, bench, archive, reporter)
         described = Bundle(
             schema_version=bundle.SCHEMA_VERSION,
             machine=circumstances.machine,
@@ -113,14 +113,15 @@ def bundle_trials(
             programs=tuple(archive.programs),
         )
         bundle.add_frame(opened, described, archive.lines, bench.runner)
-    return Bundled(len(archive.programs), sum(len(program.choices) for program in archive.programs), failed)
+    bundled = sum(len(program.choices) for program in archive.programs)
+    return Bundled(len(archive.programs), bundled, tuple(failures))
 
 
 def _build_all(
     todo: deque[tuple[Task, tuple[Choice, ...]]], bench: Bench, archive: _Archive, reporter: Reporter
-) -> int:
-    """Adds a program for each entry of `todo`; the number of choices that cannot be built."""
-    total, failed = len(todo), 0
+) -> list[str]:
+    """Adds a program for each entry of `todo`; why single choices cannot be built."""
+    total, failures = len(todo), []
     while todo:
         turn = [todo.popleft() for _ in range(min(len(todo), len(bench.workers)))]
         batches = [Batch(task.call, choices) for task, choices in turn]
@@ -131,6 +132,6 @@ def _build_all(
                 elif len(choices) > 1:
                     todo.extend((task, (choice,)) for choice in choices)
                 else:
-                    failed += 1
+                    failures.append(program.reason)
         reporter.note(f"{len(archive.programs)} of about {total} programs")
-    return failed
+    return failures

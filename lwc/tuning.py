@@ -166,8 +166,8 @@ def require_devices(target: Target, places: Places = HERE) -> None:
     """Raises UnsupportedError where programs for `target` would have to run on this machine, which cannot."""
     if places.devices == HERE.devices and not runs_natively(target):
         raise UnsupportedError(
-            f"target {target.name!r}: its kernels cannot be timed on this machine; tune on one that runs them, or give"
-            " --device"
+            f"target {target.name!r}: its kernels cannot be timed on this machine; tune on one that runs them, or"
+            " there with `lwc tune --device`"
         )
 
 

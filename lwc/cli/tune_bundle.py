@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,6 @@ def bundle(
     emit(
         f"{printable(str(output))}: {bundled.choices} choices in {bundled.programs} programs, {short_bytes(size)}"
     )
-    if bundled.failed:
-        emit(f"{bundled.failed} choices could not be built")
+    for reason, count in Counter(bundled.failures).items():
+        emit(f"{count} choices could not be built: {printable(reason)}")
     emit("next: unpack it on the device, run lwc-tune/run.sh there, and `lwc tune import` its results.json")

@@ -21,13 +21,15 @@
 
 enum { MAX_WORDS = 256, MAX_LINE = 64 * 1024, MAX_PRINTED = 64 * 1024, MAX_FIELD = 256, EXIT_USAGE = 2, EXIT_INPUT = 3, NO_PROGRAM = 127 };
 
+static const rlim_t MAX_MEMORY = (rlim_t)32 << 30;
+
 static const char usage[] =
     "usage: lwc-trials LIST [COMMAND...]\n"
     "  LIST     a line for each run: seconds, seconds of processor time, folder, and the program's arguments, with\n"
     "           tabs between them\n"
     "  COMMAND  what stands before each program, such as: taskset -c 4-7\n"
-    "Each run is ./lwc-run in its folder, and may take half of the memory. After one that fails, further ones in the\n"
-    "same folder are left out: null.\n";
+    "Each run is ./lwc-run in its folder, and may take half of the memory, up to 32 GB. After one that fails, further\n"
+    "ones in the same folder are left out: null.\n";
 
 typedef struct {
     double seconds;
@@ -55,7 +57,8 @@ static void execute(trial *given, int output)
 {
     const struct rlimit processor = {given->processor_seconds, given->processor_seconds};
     const rlim_t half = (rlim_t)sysconf(_SC_PHYS_PAGES) / 2 * (rlim_t)sysconf(_SC_PAGE_SIZE);
-    const struct rlimit memory = {half, half};
+    const rlim_t bytes = half < MAX_MEMORY ? half : MAX_MEMORY;
+    const struct rlimit memory = {bytes, bytes};
     const int nothing = open("/dev/null", O_RDWR);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -99,10 +102,17 @@ static void run(trial *given, outcome *result)
     const double deadline = now() + given->seconds;
     bool open = true, ended = false;
     while (!ended && now() < deadline) {
-        struct pollfd wanted = {ends[0], POLLIN, 0};
+        struct pollfd wanted[] = {{STDOUT_FILENO, 0, 0}, {ends[0], POLLIN, 0}};
         /* What it started may keep the pipe open, and it may live on without the pipe. */
-        if (poll(&wanted, open ? 1 : 0, open ? 50 : 1) > 0)
-            open = take(ends[0], result);
+        if (poll(wanted, open ? 2 : 1, open ? 50 : 1) > 0) {
+            if (wanted[0].revents & (POLLERR | POLLHUP)) {
+                /* Nobody reads the answer any more. */
+                kill(-process, SIGKILL);
+                _exit(EXIT_INPUT);
+            }
+            if (open && wanted[1].revents)
+                open = take(ends[0], result);
+        }
         ended = waitpid(process, &result->status, WNOHANG) == process;
     }
     kill(-process, SIGKILL);
@@ -189,7 +199,8 @@ static void find_processor(char name[MAX_FIELD])
             continue;
         for (*value++ = 0; isspace((unsigned char)*value);)
             value++;
-        value[strcspn(value, "\n")] = 0;
+        for (char *end = value + strlen(value); end > value && isspace((unsigned char)end[-1]);)
+            *--end = 0;
         if (strncmp(line, "model name", 10) == 0)
             snprintf(name, MAX_FIELD, "%.200s", value);
         else if (strncmp(line, "CPU part", 8) == 0)
@@ -262,6 +273,8 @@ int main(int argc, char **argv)
         if (result.status != 0)
             snprintf(failed, sizeof failed, "%s", given.folder);
     }
+    if (ferror(list))
+        return fail(EXIT_INPUT, argv[1], "cannot be read");
     fclose(list);
     if (watched)
         fputc('\n', stderr);

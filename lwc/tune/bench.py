@@ -59,11 +59,11 @@ class Bench:
     def try_each(
         self, batches: Sequence[Batch], rounds: int = 1, checked: bool = False
     ) -> list[list[Outcome] | Refusal]:
-        """The outcome of every choice of `batches`, of which there are at most as many as workers.
+        """The outcome of every choice of `batches`.
 
         Times are medians over `rounds` processes; `checked`: results are held against PyTorch's first. A Refusal in
         place of a batch's outcomes says that the planned kernel itself cannot be tried.
-        Raises ResourceError where nothing can be built here.
+        Raises ResourceError where nothing can be built here, DeviceError where no device is left.
         """
         return [
             self._apart(batch, rounds, checked) if isinstance(found, Refusal) else found
@@ -91,6 +91,11 @@ class Bench:
             ]
 
     @property
+    def width(self) -> int:
+        """How many programs are tried at once: as many as are built, or run, side by side."""
+        return max(len(self.workers), len(self.devices))
+
+    @property
     def runner(self) -> Path:
         """The program that runs jobs on the target. Raises ResourceError where it cannot be compiled."""
         return prepare_runtime(self.toolchain, self.folder / "runtime") / RUNNER
@@ -99,7 +104,7 @@ class Bench:
     def programs(
         self, batches: Sequence[Batch], rounds: int, checked: bool
     ) -> Iterator[list[Program | Refusal]]:
-        """A program for each of `batches`, at most as many as workers, to be run in `rounds`; gone with the block."""
+        """A program for each of `batches`, to be run in `rounds`; gone with the block."""
         runtime = self.runner.parent
         folders = [Path(tempfile.mkdtemp(dir=self.folder)) for _ in batches]
         try:
@@ -107,7 +112,9 @@ class Bench:
                 Trials(batch.call, self.target, self.toolchain, batch.choices, self.seed, runtime, checked)
                 for batch in batches
             ]
-            answers = self.workers.build(list(zip(trials, folders, strict=True)))
+            requests, few = list(zip(trials, folders, strict=True)), len(self.workers)
+            turns = [requests[place : place + few] for place in range(0, len(requests), few)]
+            answers = [answer for turn in turns for answer in self.workers.build(turn)]
             yield [
                 Program(built, self._runs(batch, built, rounds)) if isinstance(built, Built) else built
                 for batch, built in zip(batches, answers, strict=True)

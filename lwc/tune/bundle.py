@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from lwc.errors import BadInputError
 from lwc.files import one_line, parse_json_object, shortened
 from lwc.package.frozen import Count, Frozen
-from lwc.tune.job import LIST, RUNNER, Job, Report, needed_files
+from lwc.tune.job import LIST, RUNNER, Job, Report, needed_files, nobodys
 from lwc.tune.measure import Asked, outcomes_of
 from lwc.tune.outcomes import trial_of
 from lwc.tune.records import Circumstances, Record, workload_of
@@ -31,8 +31,10 @@ _SCRIPT = f"""\
 # Runs all trials, and writes {RESULTS}; what is given stands before each program, such as: ./run.sh taskset -c 4-7
 set -e
 cd "$(dirname "$0")"
+rm -f {RESULTS}
 "$@" ./{RUNNER} {LIST} "$@" > report.json
-{{ printf '{{"bundle": '; cat bundle.json; printf ', "report": '; cat report.json; printf '}}\\n'; }} > {RESULTS}
+{{ printf '{{"bundle": '; cat bundle.json; printf ', "report": '; cat report.json; printf '}}\\n'; }} > new.json
+mv new.json {RESULTS}
 echo "done: \\`lwc tune import $(pwd)/{RESULTS}\\`, on the machine that the bundle is from" >&2
 """
 
@@ -89,7 +91,7 @@ def add_program(archive: tarfile.TarFile, job: Job, name: str) -> str:
     """Adds the one program that `job` runs, and returns the lines of the list for it."""
     (folder,) = job.folders
     for path in needed_files(folder):
-        archive.add(path, f"{FOLDER}/{name}/{path.name}")
+        archive.add(path, f"{FOLDER}/{name}/{path.name}", filter=nobodys)
     return job.listed({folder: name})
 
 
@@ -98,7 +100,7 @@ def add_frame(archive: tarfile.TarFile, bundle: Bundle, runs: Iterable[str], run
     add_text(archive, "run.sh", _SCRIPT, 0o755)
     add_text(archive, LIST, "".join(runs))
     add_text(archive, "bundle.json", bundle.model_dump_json())
-    archive.add(runner, f"{FOLDER}/{RUNNER}")
+    archive.add(runner, f"{FOLDER}/{RUNNER}", filter=nobodys)
 
 
 def is_results(text: bytes, where: str) -> bool:

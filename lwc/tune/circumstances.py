@@ -22,7 +22,7 @@ def circumstances_of(target: Target, threads: int, cpu: str | None = None) -> Ci
     }
     return Circumstances(
         canonical_json(capabilities),
-        cpu or processor(),
+        processor() if cpu is None else cpu,
         min(threads or target.cores, MAX_THREADS),
         current_versions(),
     )

@@ -1,25 +1,33 @@
 """Several devices of a kind, side by side: one that fails does not end the search, nor does a job that fails on all."""
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 
 from lwc.tune.device import Device, DeviceError
 from lwc.tune.job import Job, Report
 from lwc.tune.trials import Refusal
 
-# A device is left out after so many failures in a row; a job is refused after so many in all.
-_STRIKES, _ATTEMPTS = 2, 3
+# A device is left out where so many jobs in a row failed there; a job is refused after so many failures.
+_STRIKES, _ATTEMPTS = 2, 2
+# Seconds in which others may take what failed on a device, before it does itself.
+_PAUSE = 0.2
 
 
 class Devices:
-    """Runs jobs on `devices`, as many at once as there are; `warn` hears of those that are left out."""
+    """Runs jobs on `devices`, each on the first that is free; `warn` hears of those that are left out."""
 
     def __init__(self, devices: Sequence[Device], warn: Callable[[str], None]) -> None:
         self._devices = list(devices)
-        self._strikes = Counter[str]()
+        self._failed: dict[str, list[Job]] = {device.name: [] for device in devices}
         self._warn = warn
+        self._cpu: str | None = None
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._devices)
 
     def processor(self, runner: Path, threads: int) -> str:
         """The processor that the devices say they have; those with another than the first one are left out.
@@ -27,46 +35,73 @@ class Devices:
         Raises DeviceError where none can be reached.
         """
         devices = list(self._devices)
-        found: dict[str, list[Device]] = {}
-        for device, report in _side_by_side(devices, [Job((), threads, 1.0)] * len(devices), runner):
+        found: dict[str, Report | DeviceError] = {}
+
+        def ask(device: Device) -> None:
+            try:
+                found[device.name] = device.run(Job((), threads, 1.0), runner)
+            except DeviceError as error:
+                found[device.name] = error
+
+        _side_by_side(ask, devices)
+        for device in devices:
+            report = found[device.name]
             if isinstance(report, DeviceError):
                 self._leave_out(device, report)
                 continue
-            found.setdefault(report.cpu, []).append(device)
-            if report.condition:
+            self._cpu = self._cpu or report.cpu
+            if report.cpu != self._cpu:
+                self._leave_out(device, self._other_processor(device, report))
+            elif report.condition:
                 self._warn(f"{device.name}: {report.condition}; times will vary, unless that is changed")
-        cpu, *others = found
-        for device in (device for other in others for device in found[other]):
-            self._devices.remove(device)
-            self._warn(f"{device.name}: its processor is not {cpu}, as that of the others; it is left out")
-        return cpu
+        assert self._cpu is not None
+        return self._cpu
 
     def run(self, jobs: Sequence[Job], runner: Path) -> list[Report | Refusal]:
         """What comes of each of `jobs`. Raises DeviceError where no device is left."""
+        waiting = deque(range(len(jobs)))
         done: dict[int, Report | Refusal] = {}
         failures = Counter[int]()
-        while waiting := [number for number in range(len(jobs)) if number not in done]:
-            turn = waiting[: len(self._devices)]
-            devices = self._devices[: len(turn)]
-            answers = _side_by_side(devices, [jobs[number] for number in turn], runner)
-            for number, (device, answer) in zip(turn, answers, strict=True):
-                if isinstance(answer, Report):
-                    done[number], self._strikes[device.name] = answer, 0
+
+        def serve(device: Device) -> None:
+            while len(done) < len(jobs) and device in self._devices:
+                try:
+                    number = waiting.popleft()
+                except IndexError:
+                    # What another device has now may fail there.
+                    time.sleep(_PAUSE / 4)
                     continue
-                failures[number] += 1
-                if failures[number] == _ATTEMPTS:
-                    done[number] = Refusal(str(answer))
-                self._strike(device, answer)
+                try:
+                    done[number] = self._run(device, jobs[number], runner)
+                except DeviceError as error:
+                    failures[number] += 1
+                    if failures[number] == _ATTEMPTS:
+                        done[number] = Refusal(str(error))
+                    else:
+                        waiting.append(number)
+                    self._note_failure(device, jobs[number], error)
+                    time.sleep(_PAUSE)
+
+        _side_by_side(serve, list(self._devices))
         return [done[number] for number in range(len(jobs))]
 
-    def _strike(self, device: Device, error: DeviceError) -> None:
-        self._strikes[device.name] += 1
-        if self._strikes[device.name] == _STRIKES:
-            self._leave_out(device, error)
-            return
-        # The last in line, so that what failed there is tried elsewhere.
-        self._devices.remove(device)
-        self._devices.append(device)
+    def _run(self, device: Device, job: Job, runner: Path) -> Report:
+        report = device.run(job, runner)
+        if self._cpu not in (None, report.cpu):
+            raise self._other_processor(device, report)
+        self._failed[device.name].clear()
+        return report
+
+    def _other_processor(self, device: Device, report: Report) -> DeviceError:
+        return DeviceError(f"{device.name}: its processor is {report.cpu}, that of the others {self._cpu}")
+
+    def _note_failure(self, device: Device, job: Job, error: DeviceError) -> None:
+        with self._lock:
+            failed = self._failed[device.name]
+            if job not in failed:
+                failed.append(job)
+            if len(failed) >= _STRIKES and device in self._devices:
+                self._leave_out(device, error)
 
     def _leave_out(self, device: Device, error: DeviceError) -> None:
         self._devices.remove(device)
@@ -75,27 +110,25 @@ class Devices:
         self._warn(f"{error}; it is left out")
 
 
-def _side_by_side(
-    devices: Sequence[Device], jobs: Sequence[Job], runner: Path
-) -> list[tuple[Device, Report | DeviceError]]:
-    """What each of `devices` says of its job."""
-    answers: list[Report | DeviceError] = [
-        DeviceError(f"{device.name}: gave no answer") for device in devices
-    ]
+def _side_by_side(action: Callable[[Device], None], devices: Sequence[Device]) -> None:
+    """Call `action` on each of `devices`. Raises what one of them raises, when all have ended."""
+    errors: list[BaseException] = []
 
-    def ask(place: int) -> None:
+    def act(device: Device) -> None:
         try:
-            answers[place] = devices[place].run(jobs[place], runner)
-        except DeviceError as error:
-            answers[place] = error
+            action(device)
+        except BaseException as error:
+            errors.append(error)
 
     if len(devices) == 1:
-        ask(0)
-    else:
-        # Of a daemon nobody waits when the user interrupts the search.
-        threads = [Thread(target=ask, args=(place,), daemon=True) for place in range(len(devices))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return list(zip(devices, answers, strict=True))
+        # In this thread an interruption is heard at once.
+        action(devices[0])
+        return
+    # Of a daemon nobody waits when the user interrupts the search.
+    threads = [Thread(target=act, args=(device,), daemon=True) for device in devices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

@@ -9,8 +9,9 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from lwc.package.frozen import Frozen
 from lwc.package.manifest import PROGRAM_NAME
@@ -18,6 +19,7 @@ from lwc.tune.trials import Refusal
 
 RUNNER = "lwc-trials"
 LIST = "list"
+MAX_WORD = 255
 # What of a program's folder its runs need.
 _NEEDED = re.compile(rf"{PROGRAM_NAME}|lib\w+\.so|(input|expected)_\d+_\d+", re.ASCII)
 
@@ -45,8 +47,8 @@ class Job:
 
     @property
     def most_seconds(self) -> float:
-        """That it may take: what comes to its limit in a folder ends the runs there."""
-        return 2 * self.seconds * len(self.folders) + 60
+        """That it may take at most."""
+        return self.seconds * len(self.runs) + 60
 
     def listed(self, place: Mapping[Path, str]) -> str:
         """The text of the runner's list, each folder called by its name in `place`."""
@@ -62,11 +64,11 @@ class Job:
         place = {folder: f"{number:04d}" for number, folder in enumerate(self.folders)}
         with io.BytesIO() as stream:
             with tarfile.open(fileobj=stream, mode="w") as archive:
-                archive.add(runner, RUNNER)
+                archive.add(runner, RUNNER, filter=nobodys)
                 _add_text(archive, LIST, self.listed(place))
                 for folder, name in place.items():
                     for path in needed_files(folder):
-                        archive.add(path, f"{name}/{path.name}")
+                        archive.add(path, f"{name}/{path.name}", filter=nobodys)
             return stream.getvalue()
 
     @property
@@ -85,6 +87,11 @@ def needed_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if is_needed(path.name))
 
 
+def nobodys(described: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The same without whose the file is here, which means nothing elsewhere."""
+    return described.replace(uid=0, gid=0, uname="", gname="", mtime=0)
+
+
 def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
     content = text.encode()
     described = tarfile.TarInfo(name)
@@ -92,11 +99,17 @@ def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
     archive.addfile(described, io.BytesIO(content))
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("is not a line of text")
+    return text
+
+
 class Ran(Frozen):
     """How a run ended, and what it printed."""
 
-    code: int
-    signal: int
+    code: Annotated[int, Field(ge=0, le=255)]
+    signal: Annotated[int, Field(ge=0, le=255)]
     late: bool
     printed: str
 
@@ -109,8 +122,8 @@ class Report(Frozen):
     """
 
     runs: tuple[Ran | None, ...]
-    cpu: str
-    governor: str
+    cpu: Annotated[str, Field(min_length=1, max_length=MAX_WORD), AfterValidator(_printable)]
+    governor: Annotated[str, Field(max_length=MAX_WORD), AfterValidator(_printable)]
     throttled: bool
 
     @property

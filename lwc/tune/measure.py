@@ -10,6 +10,8 @@ from lwc.tune.job import Ran, Run, printed, sample_file
 from lwc.tune.trials import Built, Refusal
 
 RUN_SECONDS = 60.0
+# What reading numbers out of an answer may raise.
+MALFORMED = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _times(answer: str, copies: Sequence[int]) -> tuple[float, ...] | Refusal:
     try:
         _, calls = map(json.loads, answer.splitlines())
         nanoseconds = np.array(calls["calls_ns"], np.float64).reshape(len(copies))
-    except (ValueError, KeyError, TypeError):
+    except MALFORMED:
         return Refusal("the program printed no times")
     owners = np.array(copies)
     sums = [1e-3 * float(nanoseconds[owners == own].sum()) for own in range(1 + max(copies))]
@@ -113,7 +115,7 @@ def _check(answers: Sequence[str], limits: Sequence[float]) -> tuple[str, ...] |
         # null, where a value is not finite, becomes NaN.
         errors = np.array([json.loads(answer)["rms_errors"] for answer in answers], np.float64)
         over_all = np.sqrt(np.mean(errors.reshape(len(answers), len(limits)) ** 2, axis=0))
-    except (ValueError, KeyError, TypeError):
+    except MALFORMED:
         return Refusal("the program printed no errors")
     return tuple(map(_wrong, over_all, limits))
 

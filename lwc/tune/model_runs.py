@@ -10,6 +10,7 @@ from lwc.layer_times import Turn
 from lwc.package.parts import Parts
 from lwc.tune.devices import Devices
 from lwc.tune.job import Job, Run, printed, sample_file
+from lwc.tune.measure import MALFORMED
 from lwc.tune.trials import Refusal
 
 # A model takes its time on a small device.
@@ -48,7 +49,7 @@ def _turn(parts: Parts, answer: str | Refusal) -> Turn:
         whole, calls = map(json.loads, answer.splitlines())
         times = [1e-3 * float(nanoseconds) for nanoseconds in calls["calls_ns"]]
         median = 1e3 * float(whole["median_ms"])
-    except (ValueError, KeyError, TypeError):
+    except MALFORMED:
         raise VerificationError(f"{parts.scratch.name} model: printed no times; please report it") from None
     if len(times) != len(parts.lowered.calls):
         raise VerificationError(f"{parts.scratch.name} model: printed times of other calls; please report it")

@@ -1,6 +1,7 @@
 """From the URLs that a user gives to the devices behind them."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -20,6 +21,10 @@ def open_devices(urls: Sequence[str], run_with: str = "") -> Iterator[tuple[Devi
         prefix = tuple(shlex.split(run_with))
     except ValueError as error:
         raise UsageError(f"--run-with {run_with!r}: is no command ({error})") from None
+    if repeated := [url for url, count in Counter(urls).items() if count > 1]:
+        raise UsageError(
+            f"--device {repeated[0]}: is given more than once; its trials would disturb each other"
+        )
     with ExitStack() as stack:
         yield tuple(device for url in urls for device in _behind(url, prefix, stack))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lwc.errors import ResourceError, UsageError
 from lwc.files import one_line, shortened
-from lwc.tune.device import MAX_REPORT, Device, DeviceError, checked
+from lwc.tune.device import MAX_REPORT, Device, DeviceError, checked, transfer_seconds
 from lwc.tune.job import Job, Report
 from lwc.tune.process import Process, begin_process
 from lwc.tune.rpc_client import DONE, RPC_LIBRARY, LentServer, Request
@@ -22,8 +22,6 @@ _CLIENT = (sys.executable, "-P", "-m", "lwc.tune.rpc_client")
 _ADDRESS = re.compile(r"rpc://(?:\[([0-9a-fA-F:]+)\]|([^\s/:\[\]]+)):(\d{1,5})/(\S+)")
 # Until others' jobs on the same servers are over.
 _WAIT_SECONDS = 600.0
-# What a job's way there and back may take.
-_LEAST_TRANSFER_SECONDS, _BYTES_A_SECOND = 30.0, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def rpc_devices(url: str, most_seconds: float = inf) -> Iterator[list[Device]]:
 def _parsed(url: str, most_seconds: float) -> Farm:
     found = _ADDRESS.fullmatch(url)
     if not found or not 0 < int(found[3]) < 1 << 16:
-        raise UsageError(f"{shortened(url)}: is no address of a tracker; give rpc://HOST:PORT/KEY")
+        raise UsageError(f"--device {shortened(url)}: is no address of a tracker; give rpc://HOST:PORT/KEY")
     return Farm(url, Tracker(found[1] or found[2], int(found[3])), found[4], most_seconds)
 
 
@@ -85,8 +83,7 @@ class RpcDevice:
             packed = job.packed(runner)
             file.write(packed)
             file.flush()
-            transfer = _LEAST_TRANSFER_SECONDS + len(packed) / _BYTES_A_SECOND
-            seconds = min(self._farm.most_seconds, job.most_seconds + transfer)
+            seconds = min(self._farm.most_seconds, job.most_seconds + transfer_seconds(len(packed)))
             library = runner.with_name(RPC_LIBRARY)
             request = Request(self._lent(), seconds, Path(file.name), library, MAX_REPORT)
             return checked(self._answer(process, request), job, self.name)

@@ -1,14 +1,16 @@
 """Devices that are reached over ssh. They need sshd, a shell and tar, and nothing of lwc's."""
 
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from lwc.errors import UsageError
 from lwc.tune.device import answered
 from lwc.tune.job import LIST, RUNNER, Job, Report
 
+# ssh would take what begins with a dash as an option.
+_ADDRESS = re.compile(r"ssh://(?:([\w.][\w.-]*)@)?([\w.][\w.-]*|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?/?")
 # Nobody is there to type a password, and a device that is gone is to be noticed.
 _OPTIONS = ("BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=10", "ServerAliveCountMax=3")
 
@@ -38,24 +40,18 @@ def _remote(run_with: tuple[str, ...]) -> str:
     trials = shlex.join((*run_with, f"./{RUNNER}", LIST, *run_with))
     script = (
         'folder=$(mktemp -d) || exit; trap \'rm -rf "$folder"\' EXIT; trap "exit 1" HUP INT TERM;'
-        f' cd "$folder" && tar xf - && {trials}'
+        f' cd "$folder" && tar -xof - && {trials}'
     )
     return shlex.join(("sh", "-c", script))
 
 
 def ssh_device(url: str, run_with: tuple[str, ...]) -> SshDevice:
     """The device of `url`, ssh://[USER@]HOST[:PORT]. Raises UsageError where it is none."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    words = (parts.username or "", parts.hostname or "")
-    is_plain = parts.password is None and not (parts.path.strip("/") or parts.query or parts.fragment)
-    # ssh takes what begins with a dash as an option.
-    if parts.scheme != "ssh" or not parts.hostname or not is_plain or any(w.startswith("-") for w in words):
+    found = _ADDRESS.fullmatch(url)
+    if not found or not 0 < int(found[3] or 22) < 1 << 16:
         raise UsageError(
             f"--device {url!r}: is not of the form ssh://USER@HOST:PORT; user and port may be left out"
         )
-    user = "" if parts.username is None else f"{parts.username}@"
-    return SshDevice(url, f"{user}{parts.hostname}", port, run_with)
+    host = found[2].strip("[]")
+    destination = f"{found[1]}@{host}" if found[1] else host
+    return SshDevice(url, destination, int(found[3]) if found[3] else None, run_with)

@@ -53,7 +53,7 @@ class Tuner:
             self._try(chosen, rounds=1)
             self._confirm([search for search, _ in chosen if _is_done(search, effort)])
         hopeful = sorted(self.searches, key=lambda search: search.hope, reverse=True)
-        few = len(self.bench.workers)
+        few = self.bench.width
         for place in range(0, len(hopeful), few):
             if not is_over(1):
                 self._confirm(hopeful[place : place + few])
@@ -79,11 +79,11 @@ class Tuner:
         self._keep(search, [slower])
 
     def _next_choices(self, most: int, rng: random.Random) -> list[tuple[Search, tuple[Choice, ...]]]:
-        """What to try next, for as many kernels as there are workers; nothing where all is tried."""
+        """What to try next, for as many kernels as are tried at once; nothing where all is tried."""
         chosen: list[tuple[Search, tuple[Choice, ...]]] = []
         for search in sorted(self.searches, key=lambda search: search.weight, reverse=True):
             count = min(_BATCH, most - len(search.trials))
-            if len(chosen) == len(self.bench.workers):
+            if len(chosen) == self.bench.width:
                 break
             if search.exhausted or count <= 0:
                 continue

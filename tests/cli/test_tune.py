@@ -112,6 +112,7 @@ WRONG = {
     "--resume=yes": "--resume",
     "--run-with nice": "--run-with: .*give --device, too",
     "--device board": "--device 'board': is none of the forms ssh://USER@HOST:PORT and rpc://HOST:PORT/KEY",
+    "--device ssh://a --device ssh://b --device ssh://a": "ssh://a: is given more than once",
     "--device rpc://board": "'rpc://board': is no address of a tracker",
     "--device rpc://board:9190/key --run-with nice": "--run-with: is for devices over ssh",
     "--device ssh://board --run-with '": '--run-with "\'": is no command',

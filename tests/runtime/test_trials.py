@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lwc.bench.machine import processor
 from lwc.tune.job import Job, Ran, Report, Run, parse_report, printed
 
 SOURCE = Path(__file__).parents[2] / "lwc" / "runtime" / "lwc_trials.c"
@@ -104,7 +105,7 @@ def test_memory_and_processor_time_are_limited(runner: Path, tmp_path: Path) -> 
     (found,) = outcomes(runner, tmp_path, "ulimit -d; ulimit -t", seconds=3.0)
     assert found is not None
     half = os.sysconf("SC_PHYS_PAGES") // 2 * os.sysconf("SC_PAGE_SIZE")
-    assert found.printed.split() == [str(half // 1024), "7"]
+    assert found.printed.split() == [str(min(half, 32 << 30) // 1024), "7"]
 
 
 def test_what_a_program_started_ends_with_it(runner: Path, tmp_path: Path) -> None:
@@ -141,6 +142,29 @@ def test_a_list_that_is_none(runner: Path, tmp_path: Path, line: str) -> None:
     done = subprocess.run([runner, tmp_path / "list"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
     assert done.stderr == f"lwc-trials: {tmp_path}/list: has a line that is none of a list's\n"
+
+
+def test_what_runs_ends_where_nobody_reads_the_answer(runner: Path, tmp_path: Path) -> None:
+    """As where the connection to a board breaks."""
+    endless = program(tmp_path / "p", "echo $$ > new; mv new process; while :; do :; done")
+    (tmp_path / "list").write_text(Job([Run(endless, ())], 1, 100.0).listed({endless: str(endless)}))
+    with subprocess.Popen([runner, tmp_path / "list"], stdout=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 30
+        while not (runs := list(endless.glob("process"))) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.stdout
+        process.stdout.close()
+        assert process.wait(10) == 3
+    assert ends(int(runs[0].read_text()))
+
+
+def test_a_list_that_is_a_folder(runner: Path, tmp_path: Path) -> None:
+    done = subprocess.run([runner, tmp_path], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (3, f"lwc-trials: {tmp_path}: cannot be read\n")
+
+
+def test_the_processor_is_called_what_lwc_calls_it(runner: Path, tmp_path: Path) -> None:
+    assert report_of(runner, tmp_path / "list", Job([], 1, 1.0)).cpu == processor()
 
 
 def test_without_a_list(runner: Path, tmp_path: Path) -> None:
