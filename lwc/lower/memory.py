@@ -7,14 +7,14 @@ from lwc.lower.calls import Call
 # A cache line, and the widest vector load.
 ALIGNMENT = 64
 # A load has to wait for an earlier store to an address with the same lower twelve bits ("4K aliasing" in Intel's
-# optimization manual). So buffers of several pages do not all begin at the same place of one: a tile that is read lies
-# beside the one that is written.
+# optimization manual). So buffers of a page and more do not all begin at the same place of one: a tile that is read
+# lies beside the one that is written.
 PAGE, STAGGER = 4096, 320
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """A storage of `size` bytes that is needed from call `first` to call `last`, both included."""
+    """A storage that takes `size` bytes of the arena, and is needed from call `first` to call `last`, both included."""
 
     storage: int
     size: int
