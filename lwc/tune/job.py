@@ -89,7 +89,8 @@ def needed_files(folder: Path) -> list[Path]:
 
 def nobodys(described: tarfile.TarInfo) -> tarfile.TarInfo:
     """The same without whose the file is here, which means nothing elsewhere."""
-    return described.replace(uid=0, gid=0, uname="", gname="", mtime=0)
+    # A deep copy would hold the whole archive.
+    return described.replace(uid=0, gid=0, uname="", gname="", mtime=0, deep=False)
 
 
 def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
