@@ -4,7 +4,7 @@ import random
 import tarfile
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -14,12 +14,13 @@ from lwc.errors import UnsupportedError
 from lwc.prepare import load, prepare
 from lwc.reporter import Clock, Reporter
 from lwc.targets.kernels.search_space import Choice
-from lwc.tune import bench as tried
+from lwc.targets.target import Target
 from lwc.tune import bundle
-from lwc.tune.bench import Batch, Bench
-from lwc.tune.bundle import Bundle, Program
+from lwc.tune.bench import Batch, Bench, Program
+from lwc.tune.bundle import Bundle, Entry
 from lwc.tune.circumstances import ROUNDS, circumstances_of
 from lwc.tune.devices import Devices
+from lwc.tune.records import Trial
 from lwc.tune.search import next_choices
 from lwc.tune.store import Store
 from lwc.tune.tasks import Task, tasks_of
@@ -28,6 +29,9 @@ from lwc.tune.workers import Workers, worker_count
 
 # A program that fails on the device takes its choices with it.
 _CHOICES = 3
+
+# A kernel, and choices for it that share a program.
+Part = tuple[Task, tuple[Choice, ...]]
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,14 @@ class _Archive:
     """An archive that is being written."""
 
     file: tarfile.TarFile
-    programs: list[Program] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
 
-    def add(self, task: Task, choices: Sequence[Choice], program: tried.Program, bench: Bench) -> None:
-        self.lines.append(bundle.add_program(self.file, bench.job(program), f"{len(self.programs):04d}"))
+    def add(self, task: Task, choices: Sequence[Choice], program: Program, bench: Bench) -> None:
+        self.lines.append(bundle.add_program(self.file, bench.job(program), f"{len(self.entries):04d}"))
         built = program.built
-        self.programs.append(
-            Program(
+        self.entries.append(
+            Entry(
                 description=task.description,
                 choices=tuple(map(dict, choices)),
                 runs=len(program.runs),
@@ -75,14 +79,11 @@ def bundle_trials(
     prepared = prepare(loaded, clock)
     target = loaded.target
     circumstances = circumstances_of(target, request.threads)
-    rng = random.Random(request.model.seed)
-    todo: deque[tuple[Task, tuple[Choice, ...]]] = deque()
-    for task in tasks_of(prepared.program, target):
-        known = [] if store is None else store.trials(task.workload, circumstances, any_processor=True)
-        tried = [(trial.choice, trial.ratio) for trial in known]
-        choices = next_choices(task.kernel, target, tried, trials, rng)
-        todo.extend((task, tuple(choices[place : place + _CHOICES])) for place in range(0, trials, _CHOICES))
-    todo = deque((task, choices) for task, choices in todo if choices)
+
+    def known(task: Task) -> list[Trial]:
+        return [] if store is None else store.trials(task.workload, circumstances, any_processor=True)
+
+    todo = _todo(tasks_of(prepared.program, target), trials, target, request.model.seed, known)
     if not todo:
         raise UnsupportedError(f"{loaded.model.name}: all that its kernels leave open was tried; compile it")
     with (
@@ -91,35 +92,39 @@ def bundle_trials(
         Workers(worker_count()) as workers,
         tarfile.open(fileobj=file, mode="w") as opened,
     ):
-        archive = _Archive(opened)
-        devices = Devices([], reporter.warn)
-        bench = Bench(
-            target,
-            loaded.toolchain,
-            circumstances.threads,
-            workers,
-            devices,
-            Path(folder),
-            request.model.seed,
-        )
+        archive, threads = _Archive(opened), circumstances.threads
+        nowhere, seed = Devices([], reporter.warn), request.model.seed
+        bench = Bench(target, loaded.toolchain, threads, workers, nowhere, Path(folder), seed)
         failures = _build_all(todo, bench, archive, reporter)
         described = Bundle(
             schema_version=bundle.SCHEMA_VERSION,
             machine=circumstances.machine,
-            threads=circumstances.threads,
+            threads=threads,
             versions=circumstances.versions,
             rounds=ROUNDS,
             seconds=bench.seconds,
-            programs=tuple(archive.programs),
+            programs=tuple(archive.entries),
         )
         bundle.add_frame(opened, described, archive.lines, bench.runner)
-    bundled = sum(len(program.choices) for program in archive.programs)
-    return Bundled(len(archive.programs), bundled, tuple(failures))
+    bundled = sum(len(entry.choices) for entry in archive.entries)
+    return Bundled(len(archive.entries), bundled, tuple(failures))
 
 
-def _build_all(
-    todo: deque[tuple[Task, tuple[Choice, ...]]], bench: Bench, archive: _Archive, reporter: Reporter
-) -> list[str]:
+def _todo(
+    tasks: Sequence[Task], trials: int, target: Target, seed: int, known: Callable[[Task], Sequence[Trial]]
+) -> deque[Part]:
+    """Up to `trials` choices of each of `tasks` that are not `known`, a few at a time."""
+    rng = random.Random(seed)
+    todo: deque[Part] = deque()
+    for task in tasks:
+        tried = [(trial.choice, trial.ratio) for trial in known(task)]
+        choices = next_choices(task.kernel, target, tried, trials, rng)
+        parts = [choices[place : place + _CHOICES] for place in range(0, len(choices), _CHOICES)]
+        todo.extend((task, tuple(part)) for part in parts)
+    return todo
+
+
+def _build_all(todo: deque[Part], bench: Bench, archive: _Archive, reporter: Reporter) -> list[str]:
     """Adds a program for each entry of `todo`; why single choices cannot be built."""
     total, failures = len(todo), []
     while todo:
@@ -133,5 +138,5 @@ def _build_all(
                     todo.extend((task, (choice,)) for choice in choices)
                 else:
                     failures.append(program.reason)
-        reporter.note(f"{len(archive.programs)} of about {total} programs")
+        reporter.note(f"{len(archive.entries)} of about {total} programs")
     return failures

@@ -16,6 +16,7 @@ from lwc.cli.options import NewPath, json_option, target_option, threads_option
 from lwc.cli.output import emit, emit_json
 from lwc.cli.plots import plot_form
 from lwc.cli.save import save_file
+from lwc.cli.tune_request import tuning_request
 from lwc.cli.tune_store import SUBCOMMANDS
 from lwc.errors import STOPS, UsageError
 from lwc.models.request import ModelRequest
@@ -148,24 +149,14 @@ def command(
         from lwc.bench.machine import this_machine
         from lwc.cli.tune_progress import TuneReporter
         from lwc.cli.tune_report import tuned_document, tuned_text
-        from lwc.compile_request import CompileRequest
         from lwc.profile.peak import known_peak
-        from lwc.rewriting import PassOptions
         from lwc.tune.reach import open_devices
         from lwc.tune.store import default_path
         from lwc.tuning import HERE, Places, tune_model
     reporter = TuneReporter(console, chosen.seconds, known_peak(this_machine(threads)))
-    # `lwc compile` holds the passes against the model.
-    options = PassOptions(**passes, verify=False)
     with redirect_stdout(sys.stderr), open_devices(devices, run_with) as opened, _kept():
-        asked = CompileRequest(
-            request,
-            target,
-            passes=options,
-            threads=threads,
-            precision=precision,
-            calibrate=calibrate,
-            observer=observer,
+        asked = tuning_request(
+            request, target, passes, threads, precision=precision, calibrate=calibrate, observer=observer
         )
         places = Places(opened or HERE.devices, builders)
         tuned = tune_model(asked, chosen, default_path(), reporter, reporter.watch, places)

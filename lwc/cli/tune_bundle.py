@@ -14,6 +14,7 @@ from lwc.cli.model_options import model_options, pass_options
 from lwc.cli.options import NewPath, json_option, target_option, threads_option
 from lwc.cli.output import emit, emit_json, printable
 from lwc.cli.save import check_place, save_file
+from lwc.cli.tune_request import tuning_request
 from lwc.cli.units import short_bytes
 from lwc.models.request import ModelRequest
 from lwc.targets.resolve import resolve_target
@@ -68,19 +69,10 @@ def bundle(
     reporter = StageReporter(PlainConsole())
     with reporter.live("start"):
         from lwc.bundling import bundle_trials
-        from lwc.compile_request import CompileRequest
-        from lwc.rewriting import PassOptions
         from lwc.tune.store import default_path, open_for_reading
 
-        options = PassOptions(**passes, verify=False)
-        asked = CompileRequest(
-            request,
-            target,
-            passes=options,
-            threads=threads,
-            precision=precision,
-            calibrate=calibrate,
-            observer=observer,
+        asked = tuning_request(
+            request, target, passes, threads, precision=precision, calibrate=calibrate, observer=observer
         )
     with redirect_stdout(sys.stderr), ExitStack() as stack:
         path = default_path()

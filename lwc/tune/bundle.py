@@ -4,7 +4,6 @@ The archive has `run.sh`, which runs them all and writes results.json, with what
 file is all that has to come back. It may come from anybody, and is checked as such.
 """
 
-import io
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,9 +13,10 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from lwc.errors import BadInputError
-from lwc.files import one_line, parse_json_object, shortened
+from lwc.files import one_line, parse_json_object
 from lwc.package.frozen import Count, Frozen
-from lwc.tune.job import LIST, RUNNER, Job, Report, needed_files, nobodys
+from lwc.tune.exchange import first_problem
+from lwc.tune.job import LIST, RUNNER, Job, Report, add_text, needed_files, nobodys
 from lwc.tune.measure import Asked, outcomes_of
 from lwc.tune.outcomes import trial_of
 from lwc.tune.records import Circumstances, Record, workload_of
@@ -41,7 +41,7 @@ echo "done: \\`lwc tune import $(pwd)/{RESULTS}\\`, on the machine that the bund
 Choices = Annotated[tuple[dict[str, int], ...], Field(min_length=1)]
 
 
-class Program(Frozen):
+class Entry(Frozen):
     """A program of the bundle: the kernel, the `choices` for it, and what its answers are read by (see `Asked`)."""
 
     description: str
@@ -61,7 +61,7 @@ class Bundle(Frozen):
     versions: str
     rounds: Annotated[int, Field(ge=1)]
     seconds: Annotated[float, Field(gt=0)]
-    programs: tuple[Program, ...]
+    programs: tuple[Entry, ...]
 
 
 class Results(Frozen):
@@ -79,14 +79,6 @@ class Imported:
     failures: list[str] = field(default_factory=list)
 
 
-def add_text(archive: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> None:
-    """Adds a file of the bundle."""
-    content = text.encode()
-    described = tarfile.TarInfo(f"{FOLDER}/{name}")
-    described.size, described.mode = len(content), mode
-    archive.addfile(described, io.BytesIO(content))
-
-
 def add_program(archive: tarfile.TarFile, job: Job, name: str) -> str:
     """Adds the one program that `job` runs, and returns the lines of the list for it."""
     (folder,) = job.folders
@@ -97,9 +89,9 @@ def add_program(archive: tarfile.TarFile, job: Job, name: str) -> str:
 
 def add_frame(archive: tarfile.TarFile, bundle: Bundle, runs: Iterable[str], runner: Path) -> None:
     """Adds what is there beside the programs."""
-    add_text(archive, "run.sh", _SCRIPT, 0o755)
-    add_text(archive, LIST, "".join(runs))
-    add_text(archive, "bundle.json", bundle.model_dump_json())
+    add_text(archive, f"{FOLDER}/run.sh", _SCRIPT, 0o755)
+    add_text(archive, f"{FOLDER}/{LIST}", "".join(runs))
+    add_text(archive, f"{FOLDER}/bundle.json", bundle.model_dump_json())
     archive.add(runner, f"{FOLDER}/{RUNNER}", filter=nobodys)
 
 
@@ -118,9 +110,7 @@ def parse_results(text: bytes, where: str) -> Imported:
         circumstances = Circumstances(bundle.machine, results.report.cpu, bundle.threads, bundle.versions)
         return _records(bundle, results.report, circumstances)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = shortened(".".join(map(str, first["loc"])), 120)
-        raise BadInputError(f"{where}: {place}: {one_line(first['msg'])}; run the bundle again") from None
+        raise BadInputError(f"{where}: {first_problem(error)}; run the bundle again") from None
     except ValueError as error:
         raise BadInputError(f"{where}: {one_line(error)}; run the bundle again") from None
 
@@ -141,7 +131,7 @@ def _records(bundle: Bundle, report: Report, circumstances: Circumstances) -> Im
     return imported
 
 
-def _asked(program: Program, seconds: float) -> Asked:
+def _asked(program: Entry, seconds: float) -> Asked:
     if set(program.copies) - {-1} != set(range(1 + len(program.choices))):
         raise ValueError("a program's kernels are not its choices'")
     if program.limits and len(program.limits) != 1 + len(program.choices):

@@ -81,6 +81,10 @@ class Devices:
                         waiting.append(number)
                     self._note_failure(device, jobs[number], error)
                     time.sleep(_PAUSE)
+                except BaseException:
+                    # Who waits for all jobs would wait for ever.
+                    waiting.append(number)
+                    raise
 
         _side_by_side(serve, list(self._devices))
         return [done[number] for number in range(len(jobs))]

@@ -79,7 +79,7 @@ def parse_records(text: bytes, where: str) -> list[Record]:
     try:
         exchange = _Exchange.model_validate_json(text)
     except ValidationError as error:
-        raise BadInputError(f"{where}: {_first_problem(error)}; export it again") from None
+        raise BadInputError(f"{where}: {first_problem(error)}; export it again") from None
     return [record for kernel in exchange.records for record in kernel.records()]
 
 
@@ -107,7 +107,8 @@ def _line(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Where a document is malformed first, and how."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     position = ".".join(str(part) for part in first["loc"])
     problem = one_line(first["msg"])

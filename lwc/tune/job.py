@@ -65,7 +65,7 @@ class Job:
         with io.BytesIO() as stream:
             with tarfile.open(fileobj=stream, mode="w") as archive:
                 archive.add(runner, RUNNER, filter=nobodys)
-                _add_text(archive, LIST, self.listed(place))
+                add_text(archive, LIST, self.listed(place))
                 for folder, name in place.items():
                     for path in needed_files(folder):
                         archive.add(path, f"{name}/{path.name}", filter=nobodys)
@@ -93,10 +93,11 @@ def nobodys(described: tarfile.TarInfo) -> tarfile.TarInfo:
     return described.replace(uid=0, gid=0, uname="", gname="", mtime=0, deep=False)
 
 
-def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+def add_text(archive: tarfile.TarFile, name: str, text: str, mode: int = 0o644) -> None:
+    """Adds a file to an archive."""
     content = text.encode()
     described = tarfile.TarInfo(name)
-    described.size = len(content)
+    described.size, described.mode = len(content), mode
     archive.addfile(described, io.BytesIO(content))
 
 

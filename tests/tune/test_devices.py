@@ -127,12 +127,16 @@ def test_one_that_becomes_another_is_no_more_believed(warnings: list[str]) -> No
     assert warnings == ["other: its processor is Cortex-A55, that of the others Cortex-A76; it is left out"]
 
 
-def test_what_else_goes_wrong_beside_others_is_told() -> None:
-    def fill(job: Job) -> bool:
-        raise ResourceError("the disk is full")
+def fill(job: Job) -> bool:
+    raise ResourceError("the disk is full")
 
+
+@pytest.mark.parametrize(
+    "devices", [[Made("a", fill)], [Made("a", fill), Made("b", fill)], [Made("a", fill), Made("b")]]
+)
+def test_what_is_no_devices_fault_ends_the_search(devices: list[Made]) -> None:
     with pytest.raises(ResourceError, match="the disk is full"):
-        Devices([Made("a", fill), Made("b", fill)], lambda message: None).run(jobs(4), RUNNER)
+        Devices(devices, lambda message: None).run(jobs(4), RUNNER)
 
 
 def test_a_clock_that_varies_is_warned_of(warnings: list[str]) -> None:
@@ -168,7 +172,7 @@ def test_an_answer_is_checked(text: bytes, reason: str) -> None:
 def test_a_device_that_lies(
     script: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lwc.tune.device.transfer_seconds", lambda count: 2 - 61.0)
+    monkeypatch.setattr("lwc.tune.device.transfer_seconds", lambda count: 5 - 61.0)
     runner = tmp_path / "lwc-trials"
     runner.write_text(f"#!/bin/sh\n{script}\n")
     runner.chmod(0o755)
