@@ -155,9 +155,7 @@ def command(
         from lwc.tuning import HERE, Places, tune_model
     reporter = TuneReporter(console, chosen.seconds, known_peak(this_machine(threads)))
     with redirect_stdout(sys.stderr), open_devices(devices, run_with) as opened, _kept():
-        asked = tuning_request(
-            request, target, passes, threads, precision=precision, calibrate=calibrate, observer=observer
-        )
+        asked = tuning_request(request, target, passes, threads, (precision, calibrate, observer))
         places = Places(opened or HERE.devices, builders)
         tuned = tune_model(asked, chosen, default_path(), reporter, reporter.watch, places)
     if plot is not None:

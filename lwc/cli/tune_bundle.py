@@ -71,9 +71,7 @@ def bundle(
         from lwc.bundling import bundle_trials
         from lwc.tune.store import default_path, open_for_reading
 
-        asked = tuning_request(
-            request, target, passes, threads, precision=precision, calibrate=calibrate, observer=observer
-        )
+        asked = tuning_request(request, target, passes, threads, (precision, calibrate, observer))
     with redirect_stdout(sys.stderr), ExitStack() as stack:
         path = default_path()
         store = stack.enter_context(open_for_reading(path)) if os.path.exists(path) else None

@@ -9,11 +9,25 @@ if TYPE_CHECKING:
 
 
 def tuning_request(
-    model: ModelRequest, target: str, passes: dict[str, Any], threads: int, **int8: str | None
+    model: ModelRequest,
+    target: str,
+    passes: dict[str, Any],
+    threads: int,
+    int8: tuple[str | None, str | None, str | None],
 ) -> "CompileRequest":
-    """The request of these options; `int8` is what `int8_options` gives."""
+    """The request of these options; `int8` is what `int8_options` gives, in its order."""
     from lwc.compile_request import CompileRequest
     from lwc.rewriting import PassOptions
 
     # `lwc compile` holds the passes against the model.
-    return CompileRequest(model, target, passes=PassOptions(**passes, verify=False), threads=threads, **int8)
+    options = PassOptions(**passes, verify=False)
+    precision, calibrate, observer = int8
+    return CompileRequest(
+        model,
+        target,
+        passes=options,
+        threads=threads,
+        precision=precision,
+        calibrate=calibrate,
+        observer=observer,
+    )
