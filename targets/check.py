@@ -32,6 +32,9 @@ def what_is_wrong(target: "Target") -> str | None:
         value = getattr(target, name)
         if not right(value):
             return f"its {name} is {value!r:.80}, not {allowed}"
+    gpu = target.gpu
+    if gpu is not None and not re.fullmatch(r"sm_[1-9]\d{1,2}", str(getattr(gpu, "architecture", ""))):
+        return f"its gpu is {gpu!r:.80}, not a Gpu whose architecture is named as in sm_80"
     known = tuple(CPUINFO_NAMES[target.architecture].values())
     for name in target.cpu_features:
         if name not in known:

@@ -1,11 +1,13 @@
-"""From the text of `--target` to a Target: a name, `native`, or `triple=...,cpu=...,features=...`."""
+"""From the text of `--target` to a Target: a name, `native`, `cuda`, or `triple=...,cpu=...,features=...`."""
 
 import difflib
 from importlib import import_module
 
 from lwc.errors import BadInputError, UnsupportedError, UsageError
 from lwc.files import shortened
+from lwc.targets import cuda
 from lwc.targets.check import CPUINFO_NAMES
+from lwc.targets.gpu_at_hand import architecture_at_hand
 from lwc.targets.installed import installed_targets, load_installed
 from lwc.targets.native import native_target
 from lwc.targets.target import Target
@@ -21,7 +23,7 @@ TARGETS = {
     "cortex-a76": "lwc.targets.cortex_a76",
     "neoverse-n1": "lwc.targets.neoverse_n1",
 }
-OWN = ("native", *TARGETS)
+OWN = ("native", *TARGETS, "cuda", *cuda.NAMES)
 
 # Errors and the manifest repeat it.
 _LONGEST = 400
@@ -67,6 +69,8 @@ def resolve_target(text: str) -> Target:
         raise UsageError(f"target {shortened(text)}: has more than {_LONGEST} characters; give a shorter one")
     if text == "native":
         return native_target()
+    if text == "cuda" or text.startswith(cuda.PREFIX):
+        return _cuda_target(text)
     if text in TARGETS:
         target = import_module(TARGETS[text]).TARGET
         assert isinstance(target, Target)
@@ -79,6 +83,17 @@ def resolve_target(text: str) -> Target:
     near = difflib.get_close_matches(text, target_names(), n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(target_names())}"
     raise UsageError(f"target {text!r}: unknown; {hint}")
+
+
+def _cuda_target(text: str) -> Target:
+    name, _, host = text.partition(",host=")
+    if name == "cuda":
+        name = f"{cuda.PREFIX}{architecture_at_hand()}"
+    if name not in cuda.NAMES:
+        raise UsageError(f"target {text!r}: unknown; choose from {', '.join(cuda.NAMES)}")
+    if host and host not in CPUINFO_NAMES:
+        raise UsageError(f"target {text!r}: host {host!r} is unknown; choose from {', '.join(CPUINFO_NAMES)}")
+    return cuda.cuda_target(name.removeprefix(cuda.PREFIX), host)
 
 
 def _custom_target(text: str) -> Target:

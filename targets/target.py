@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lwc.targets.check import what_is_wrong
+from lwc.targets.gpu import Gpu
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class Target:
     `triple`, `cpu` and `features` are LLVM's; `features` are written with their sign ("+dotprod").
     `cpu_features` are what the library checks when it is opened, named as Linux names them in /proc/cpuinfo.
     `glibc` is the oldest C library that the package may meet.
+    `gpu` is what executes the kernels where it is not None: the rest is then of the processor beside it.
 
     Raises ValueError for a value that no target can have.
     """
@@ -30,6 +32,7 @@ class Target:
     l2_bytes: int = 512 * 1024
     cores: int = 4
     glibc: str = "2.28"
+    gpu: Gpu | None = None
 
     def __post_init__(self) -> None:
         wrong = what_is_wrong(self)

@@ -1,0 +1,24 @@
+"""What lwc knows of a GPU that it compiles for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The capabilities of an NVIDIA GPU; `architecture` is the compiler's name of its compute capability ("sm_80").
+
+    `shared_bytes` is what a block of threads may take of shared memory without asking for more. Limits are those of
+    the CUDA C++ Programming Guide, "Compute Capabilities".
+    """
+
+    architecture: str
+    multiprocessors: int
+    shared_bytes: int = 48 * 1024
+    warp: int = 32
+    block_threads: int = 1024
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """The compute capability, (8, 0) of sm_80."""
+        number = int(self.architecture.removeprefix("sm_"))
+        return divmod(number, 10)
