@@ -164,6 +164,10 @@ def _slower(searches: Sequence[Search], before: Times, after: Times) -> list[tup
 
 def require_devices(target: Target, places: Places = HERE) -> None:
     """Raises UnsupportedError where programs for `target` would have to run on this machine, which cannot."""
+    if target.gpu is not None:
+        raise UnsupportedError(
+            f"target {target.name!r}: kernels for GPUs have no choices to try yet; compile as it is"
+        )
     if places.devices == HERE.devices and not runs_natively(target):
         raise UnsupportedError(
             f"target {target.name!r}: its kernels cannot be timed on this machine; tune on one that runs them, or"

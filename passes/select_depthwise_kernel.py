@@ -70,6 +70,8 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
         view = ConvView.of(match.node)
         if program.target is None:
             return "the target is not known"
+        if program.target.gpu is not None:
+            return "the kernels to choose from are for processors"
         if (view.input_layout, view.output_layout) != _NHWC:
             return "it does not read and write NHWC"
         if shape_of(view.weight)[0] != view.groups:

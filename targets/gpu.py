@@ -1,6 +1,6 @@
 """What lwc knows of a GPU that it compiles for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,10 @@ class Gpu:
     shared_bytes: int = 48 * 1024
     warp: int = 32
     block_threads: int = 1024
+
+    def runs_on(self, architecture: str) -> bool:
+        """Whether code for this GPU runs on those of `architecture`, as it is or compiled anew by their driver."""
+        return self.capability <= replace(self, architecture=architecture).capability
 
     @property
     def capability(self) -> tuple[int, int]:

@@ -14,11 +14,14 @@ def architecture_at_hand() -> str:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         raise ResourceError(
-            "target 'cuda': no NVIDIA driver (libcuda.so.1) on this machine; name the GPU, as in cuda:sm_80"
+            "no NVIDIA driver (libcuda.so.1) on this machine; use one that has a GPU, or only compile, for a GPU by"
+            " its name, as in cuda:sm_80"
         ) from None
     device = ctypes.c_int()
     if driver.cuInit(0) != 0 or driver.cuDeviceGet(ctypes.byref(device), 0) != 0:
-        raise ResourceError("target 'cuda': the NVIDIA driver finds no GPU; name it, as in cuda:sm_80")
+        raise ResourceError(
+            "the NVIDIA driver finds no GPU on this machine; see whether `nvidia-smi` lists one"
+        )
     major, minor = (_attribute(driver, device, which) for which in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR))
     return f"sm_{major}{minor}"
 
@@ -26,5 +29,5 @@ def architecture_at_hand() -> str:
 def _attribute(driver: ctypes.CDLL, device: ctypes.c_int, which: int) -> int:
     value = ctypes.c_int()
     if driver.cuDeviceGetAttribute(ctypes.byref(value), which, device) != 0:
-        raise ResourceError("target 'cuda': the NVIDIA driver does not describe its GPU; name it, as in cuda:sm_80")
+        raise ResourceError("the NVIDIA driver does not describe its GPU; see whether `nvidia-smi` lists one")
     return value.value

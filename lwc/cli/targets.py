@@ -61,6 +61,7 @@ def _describe(name: str, resolve: Callable[[], Target]) -> dict[str, Any]:
         "features": list(target.features),
         "vector_bits": target.vector_bits,
         "int8_dot": target.int8_dot,
+        "gpu": target.gpu and target.gpu.architecture,
         "description": target.description,
     }
 

@@ -22,6 +22,7 @@ from lwc.polynomials import (
     signed,
 )
 from lwc.targets.kernels.intrinsic import register_lowering, vectorize_calls
+from lwc.targets.kernels.requantize import fused_multiply_add
 from lwc.tvm_api import tirx
 
 Expression = Any
@@ -29,10 +30,11 @@ Expression = Any
 
 @cache
 def register_exponentials() -> None:
-    """Tell TVM to lower float32 exp, erf and tanh to polynomials, in this process, on CPUs."""
+    """Tell TVM to lower float32 exp, erf and tanh to polynomials, in this process."""
     # TVM refuses a second registration, so it is done once.
     for name, rule in _RULES.items():
         register_lowering(name, rule)
+        register_lowering(name, rule, "cuda")
     # TVM knows it of the others.
     vectorize_calls("tirx.erf")
 
@@ -86,25 +88,20 @@ def _exp_in_range(x: Expression, sign: float = 1.0) -> Expression:
     rounding = _constant(ROUNDING, x)
 
     def result(rounded: Expression) -> Expression:
-        remainder = _fma(rounded - rounding, _constant(-sign * LN2, x), x)
+        remainder = fused_multiply_add(rounded - rounding, _constant(-sign * LN2, x), x)
         power = tirx.reinterpret(_lanes(x, "int32"), rounded) << tirx.const(23, _lanes(x, "int32"))
         polynomial = _with("r", remainder, lambda r: _polynomial(signed(EXP, sign), r))
         return polynomial * tirx.reinterpret(_dtype(x), power)
 
-    return _with("rounded", _fma(x, _constant(sign * LOG2_E, x), rounding), result)
+    return _with("rounded", fused_multiply_add(x, _constant(sign * LOG2_E, x), rounding), result)
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Expression) -> Expression:
     """By Horner's rule, the coefficient of the highest power first."""
     value = _constant(coefficients[0], x)
     for coefficient in coefficients[1:]:
-        value = _fma(value, x, _constant(coefficient, x))
+        value = fused_multiply_add(value, x, _constant(coefficient, x))
     return value
-
-
-def _fma(a: Expression, b: Expression, c: Expression) -> Expression:
-    """a b + c, rounded once."""
-    return tirx.call_llvm_pure_intrin(_dtype(a), "llvm.fma", a, b, c)
 
 
 def _tanh(value: Expression) -> Expression:
@@ -117,9 +114,9 @@ def _erf(value: Expression) -> Expression:
     zero, one = _constant(0.0, value), _constant(1.0, value)
 
     def of_magnitude(x: Expression) -> Expression:
-        t = one / _fma(_constant(ERF_SLOPE, x), x, one)
+        t = one / fused_multiply_add(_constant(ERF_SLOPE, x), x, one)
         polynomial = _with("t", t, lambda t: _polynomial(ERF, t))
-        return _fma(zero - polynomial, _with("s", zero - x * x, _exp_in_range), one)
+        return fused_multiply_add(zero - polynomial, _with("s", zero - x * x, _exp_in_range), one)
 
     magnitude = _clamp(tirx.Select(value < zero, zero - value, value), zero, _constant(ERF_HIGHEST, value))
     result = _with("m", magnitude, of_magnitude)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lwc.bench.timing import WARM_UP
-from lwc.errors import BadInputError, ResourceError
+from lwc.errors import BadInputError, ResourceError, UnsupportedError
 from lwc.package.execute import find_package_runner
 from lwc.package.load import load
 from lwc.package.manifest import CallEntry, Manifest, open_package, sample_name
@@ -66,6 +66,10 @@ def profile_package(package: Path, threads: int, repeat: int) -> Profile:
     run natively: an emulator's times mean nothing.
     """
     manifest = open_package(package)
+    if manifest.target.gpu is not None:
+        raise UnsupportedError(
+            f"{package}: is for a GPU, whose limits lwc does not measure yet; `lwc-run --profile` in it has the times"
+        )
     if find_package_runner(package, manifest).how != "native":
         raise ResourceError(f"{package}: is for another machine; run `lwc profile` there")
     inputs = [np.load(package / sample_name("sample_input", i)) for i in range(len(manifest.inputs))]

@@ -96,9 +96,9 @@ def quantize(value: Expression, inverse_scale: float, how: Requantize) -> Expres
 
 
 def fused_multiply_add(a: Expression, b: Expression, c: Expression) -> Expression:
-    """a b + c, rounded once, which LLVM joins with nothing else."""
+    """a b + c of float32 numbers or vectors, rounded once, which no compiler joins with anything else."""
     _register()
-    return tirx.call_intrin("float32", _FMA, a, b, c)
+    return tirx.call_intrin(str(a.ty), _FMA, a, b, c)
 
 
 def rounded(value: Expression) -> Expression:
@@ -110,12 +110,16 @@ def rounded(value: Expression) -> Expression:
 @cache
 def _register() -> None:
     """Tell TVM of the intrinsics, which it vectorises; its own rounding it does not."""
-    for name, llvm in ((_FMA, "llvm.fma"), (_ROUND, "llvm.lrint")):
-        register_intrinsic(name, partial(_lower, llvm))
+    for name, llvm, cuda in ((_FMA, "llvm.fma", "__fmaf_rn"), (_ROUND, "llvm.lrint", "__float2int_rn")):
+        register_intrinsic(name, partial(_lower, llvm), partial(_lower_for_gpu, cuda))
 
 
 def _lower(llvm: str, call: Any) -> Any:
     return tirx.call_llvm_pure_intrin(str(call.ty), llvm, *call.args)
+
+
+def _lower_for_gpu(function: str, call: Any) -> Any:
+    return tirx.call_pure_extern(str(call.ty), function, *call.args)
 
 
 def _float(value: float) -> Expression:

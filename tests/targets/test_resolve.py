@@ -5,6 +5,7 @@ import platform
 import pytest
 
 from lwc.errors import BadInputError, LwcError, UnsupportedError, UsageError
+from lwc.targets import cuda
 from lwc.targets.resolve import TARGETS, resolve_target, target_names
 from lwc.targets.target import Target
 
@@ -19,8 +20,8 @@ def test_every_name_resolves_to_the_target_of_that_name(name: str) -> None:
     assert resolve_target(name) == target
 
 
-def test_native_comes_first() -> None:
-    assert target_names() == ("native", *TARGETS)
+def test_native_comes_first_and_gpus_last() -> None:
+    assert target_names() == ("native", *TARGETS, "cuda", *cuda.NAMES)
 
 
 @pytest.mark.parametrize("machine", ["aarch64", "arm64", "x86_64"])
