@@ -21,7 +21,7 @@ _CHUNK = 16
 
 @dataclass(frozen=True)
 class BlockTile:
-    """`rows` x `columns` results of a block, `thread_rows` x `thread_columns` of each thread, `chunk` of K at a time."""
+    """`rows` x `columns` results of a block, `thread_rows` x `thread_columns` of a thread, `chunk` of K at a time."""
 
     rows: int
     columns: int
@@ -98,7 +98,7 @@ def tile_product(
 def schedule_tile_product(sch: Schedule, tile: BlockTile, left_lanes: int, store_lanes: int) -> None:
     """Blocks, threads and shared memory for `tile_product` and the stage `result` (batch, rows, columns) after it.
 
-    `left_lanes` neighbouring k of the left operand, and `store_lanes` columns of the result, lie side by side in memory.
+    `left_lanes` neighbouring k of the left operand lie side by side in memory, and `store_lanes` columns of the result.
     """
     left, right, product, result = (sch.get_sblock(name) for name in ("left", "right", "product", "result"))
     b, i, j, k = sch.get_loops(product)
