@@ -95,10 +95,13 @@ def tile_product(
     )
 
 
-def schedule_tile_product(sch: Schedule, tile: BlockTile, left_lanes: int, store_lanes: int) -> None:
+def schedule_tile_product(
+    sch: Schedule, tile: BlockTile, left_lanes: int, store_lanes: int, left_by_rows: bool = False
+) -> None:
     """Blocks, threads and shared memory for `tile_product` and the stage `result` (batch, rows, columns) after it.
 
     `left_lanes` neighbouring k of the left operand lie side by side in memory, and `store_lanes` columns of the result.
+    `left_by_rows`: neighbouring rows of the left operand lie side by side, not neighbouring k.
     """
     left, right, product, result = (sch.get_sblock(name) for name in ("left", "right", "product", "result"))
     b, i, j, k = sch.get_loops(product)
@@ -119,7 +122,7 @@ def schedule_tile_product(sch: Schedule, tile: BlockTile, left_lanes: int, store
         # In this order: what is shared is fetched for all threads, not for each.
         sch.set_scope(fetched, 0, "shared")
         sch.compute_at(fetched, chunk, preserve_unit_loops=True)
-        _fetch_together(sch, fetched, lanes, tile.threads)
+        _fetch_together(sch, fetched, lanes, tile.threads, left_by_rows and fetched is left)
     # Threads that read rows of their own would otherwise find them in the same banks.
     sch.storage_align(left, 0, -2, _CHUNK, LANES)
     for loop in (step, row, column):
@@ -127,10 +130,13 @@ def schedule_tile_product(sch: Schedule, tile: BlockTile, left_lanes: int, store
     sch.decompose_reduction(product, chunk)
 
 
-def _fetch_together(sch: Schedule, block: Any, lanes: int, threads: int) -> None:
+def _fetch_together(sch: Schedule, block: Any, lanes: int, threads: int, turned: bool) -> None:
     """Spread the copy of a chunk over the threads of the block, `lanes` elements each at a time."""
-    loops = sch.get_loops(block)
-    fused = sch.fuse(*loops[-3:])
+    batch, first, second = sch.get_loops(block)[-3:]
+    if turned:
+        sch.reorder(second, first)
+        first, second = second, first
+    fused = sch.fuse(batch, first, second)
     _, thread, lane = sch.split(fused, [None, threads, lanes])
     sch.bind(thread, "threadIdx.x")
     sch.vectorize(lane)
