@@ -11,6 +11,8 @@ from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
 from tvm.s_tir import Schedule, ScheduleError
 from tvm.tirx import register_intrin_lowering
+from tvm.tirx.build import split_host_device_mods
+from tvm_ffi import structural_map, structural_walk
 
 from lwc.errors import UsageError
 from lwc.targets.target import Target
@@ -22,12 +24,15 @@ __all__ = [
     "borrowed_bytes",
     "build_object",
     "check_cpu",
+    "cuda_code",
     "from_exported_program",
     "importer_operators",
     "register_intrin_lowering",
     "register_op_attr",
     "relax",
     "s_tir",
+    "structural_map",
+    "structural_walk",
     "te",
     "tirx",
     "topi",
@@ -47,6 +52,45 @@ def tvm_target(target: Target) -> tvm.target.Target:
             "num-cores": target.cores,
         }
     )
+
+
+def cuda_code(functions: dict[str, tirx.PrimFunc], target: Target) -> tuple[tvm.IRModule, tvm.IRModule, str]:
+    """What TVM makes of functions that are bound to blocks and threads, for the GPU of `target`.
+
+    Gives the functions that launch (of the processor), the kernels, and CUDA C of these with TVM's own head.
+    Needs neither CUDA nor a GPU. Raises ValueError where `target` has no GPU.
+    """
+    if target.gpu is None:
+        raise ValueError(f"target {target.name!r} has no GPU")
+    device = tvm.target.Target(
+        {
+            "kind": "cuda",
+            "arch": target.gpu.architecture,
+            "max_threads_per_block": target.gpu.block_threads,
+            "max_shared_memory_per_block": target.gpu.shared_bytes,
+            "thread_warp_size": target.gpu.warp,
+        },
+        host=tvm_target(target),
+    )
+    module = tvm.IRModule(
+        {name: function.with_attr("global_symbol", name) for name, function in functions.items()}
+    )
+    lower, _, finish = tirx.get_default_tir_pipeline(device)
+    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+        launching, kernels = split_host_device_mods(lower(tirx.transform.BindTarget(device)(module)))
+        compute = next(iter(kernels.values()), tvm.IRModule({}))
+        return launching, compute, _printed(finish()(compute), device)
+
+
+def _printed(kernels: tvm.IRModule, device: tvm.target.Target) -> str:
+    """CUDA C of `kernels`: TVM would compile it at once by a function that it looks up by name."""
+    name = "tvm_callback_cuda_compile"
+    usual = tvm.get_global_func(name)
+    tvm.register_global_func(name, lambda code, _: code, override=True)
+    try:
+        return str(tvm.get_global_func("target.build.cuda")(kernels, device).inspect_source())
+    finally:
+        tvm.register_global_func(name, usual, override=True)
 
 
 def check_cpu(target: Target) -> None:
