@@ -93,13 +93,13 @@ def _feeding(sch: Schedule) -> list[Any]:
 def _in_vectors(sch: Schedule, block: Any, gpu: Gpu) -> bool:
     """Whether `block` alone fills the GPU with threads of four float32 values each, and its rows are whole vectors."""
     spatial, reduced = loops(sch, block)
-    operands = [region.buffer for region in (*sch.get(block).reads, *sch.get(block).writes)]
+    operands = [region.source for region in (*sch.get(block).reads, *sch.get(block).writes)]
     return (
         not reduced
         and not _feeding(sch)
         and steps(sch, spatial[-1:]) % _VECTOR == 0
         and steps(sch, spatial) >= _VECTOR * _BLOCK * gpu.multiprocessors
-        and all(str(buffer.dtype) == "float32" for buffer in operands)
+        and all(str(operand.ty.dtype) == "float32" for operand in operands)
     )
 
 
@@ -139,21 +139,33 @@ def _team(sch: Schedule, gpu: Gpu) -> _Team | None:
     length = steps(sch, loops(sch, longest)[1])
     if length <= _ALONE:
         return None
-    columns = largest_divisor(rows, gpu.warp)
+    extents = [steps(sch, [spatial[number]]) for number in row_loops]
+    columns = _whole_part(extents, gpu.warp)
     if not _reads_along(sch, longest) and columns >= gpu.warp // 4:
         return _Team(row_loops, columns, _BLOCK // gpu.warp, along=False)
     threads = min(_BLOCK, max(gpu.warp, 1 << (length // 4).bit_length()))
     at_once = max(1, min(_BLOCK // threads, rows // gpu.multiprocessors))
-    return _Team(row_loops, largest_divisor(rows, at_once), threads, along=True)
+    return _Team(row_loops, _whole_part(extents, at_once), threads, along=True)
+
+
+def _whole_part(extents: list[int], limit: int) -> int:
+    """How many neighbours of a nest of loops one block may take, up to `limit`: TVM follows a cut through one loop."""
+    taken = 1
+    for extent in reversed(extents):
+        part = largest_divisor(extent, limit // taken)
+        taken *= part
+        if part < extent:
+            break
+    return taken
 
 
 def _shared_rows(sch: Schedule, result: Any) -> tuple[int, ...] | None:
     """The loops of `result` whose steps say which element of a reduction it reads; None where others do."""
-    written = [region.buffer for block in _feeding(sch) for region in sch.get(block).writes]
+    written = [region.source for block in _feeding(sch) for region in sch.get(block).writes]
     axes = [axis.var for axis in sch.get(result).iter_vars]
     rows = set()
     for region in sch.get(result).reads:
-        if not any(region.buffer.same_as(buffer) for buffer in written):
+        if not any(region.source.same_as(buffer) for buffer in written):
             continue
         for place in region.region:
             used = [number for number, axis in enumerate(axes) if place.min.same_as(axis)]
