@@ -1,5 +1,6 @@
 """Layers of random numbers for the templates of products and convolutions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,7 +95,7 @@ def numbers(rng: np.random.Generator, *shape: int) -> Array:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def random_layers(cases: dict[str, Linear] | dict[str, Convolution]) -> dict[str, Layer]:
+def random_layers(cases: Mapping[str, Linear | Convolution]) -> dict[str, Layer]:
     """The layer of each case, of the same numbers in every run."""
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)
