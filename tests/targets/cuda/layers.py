@@ -1,6 +1,6 @@
 """Layers of random numbers for the templates of products and convolutions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,15 @@ from lwc.targets.kernels.epilogue import Epilogue
 from tests.targets.cuda.emulation import GPU, Array, Layer, scheduled
 
 SEED = 20
-_ACTIVATIONS = {"identity": lambda x: x, "silu": functional.silu, "hardswish": functional.hardswish}
+_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "identity": lambda x: x,
+    "sigmoid": torch.sigmoid,
+    "silu": functional.silu,
+    "hardsigmoid": functional.hardsigmoid,
+    "hardswish": functional.hardswish,
+    "gelu": functional.gelu,
+    "tanh": torch.tanh,
+}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 
 from lwc.targets.gpu import Gpu
 from lwc.targets.kernels.cuda.block_tile import block_tile
-from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.kernels.epilogue import ACTIVATIONS, Epilogue
 from tests.targets.cuda.emulation import check_layers, require_right
 from tests.targets.cuda.layers import Linear, random_layers
 
@@ -25,6 +25,7 @@ CASES = {
     "deep": Linear(49, 512, 128),
     "eight_columns": Linear(3001, 24, 8),
     "wide": Linear(6, 64, 1000),
+    **{name: Linear(9, 16, 12, epilogue=Epilogue(name)) for name in ACTIVATIONS},
 }
 
 
