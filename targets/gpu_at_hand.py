@@ -26,7 +26,5 @@ def architecture_at_hand() -> str:
 def _attribute(driver: ctypes.CDLL, device: ctypes.c_int, which: int) -> int:
     value = ctypes.c_int()
     if driver.cuDeviceGetAttribute(ctypes.byref(value), which, device) != 0:
-        raise ResourceError(
-            "target 'cuda': the NVIDIA driver does not describe its GPU; name it, as in cuda:sm_80"
-        )
+        raise ResourceError("target 'cuda': the NVIDIA driver does not describe its GPU; name it, as in cuda:sm_80")
     return value.value
