@@ -76,6 +76,8 @@ def build(folder: Path, *sanitizers: str) -> None:
     for name in ("cuda_api_test", "cuda_failure_test", "cuda_open_test"):
         toolchain.run([*options, "-o", name, str(HERE / f"{name}.c"), *sources, *parts], folder)
     compile_stand_in(toolchain, folder)
+    own = ["-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{RUNTIME}", str(HERE / "cuda_driver_test.c")]
+    toolchain.run([*own, "-o", "cuda_driver_test", "-L.", "-l:libcuda.so.1"], folder)
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +197,11 @@ def test_the_memory_that_the_header_states_is_what_is_allocated(folder: Path) ->
     memory = emit.device_memory_of(lowered_program(), interface())
     assert memory == emit.Memory(context=3072, thread=0, shared=832)
     assert Program(folder, "cuda_open_test").run(MEMORY=str(memory.context + memory.shared)).returncode == 0
+
+
+def test_the_stand_in_refuses_what_the_driver_refuses_and_counts_what_is_left(folder: Path) -> None:
+    log = Program(folder, "cuda_driver_test").log()
+    assert log[-1] == "live allocations 0 modules 0 streams 0 events 1 graphs 0"
 
 
 def test_threads_do_not_race(tmp_path: Path) -> None:
