@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,12 +10,16 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from lwc.lower.device import DeviceCode
 from lwc.lower.memory import aligned
 from lwc.lower.program import Buffer, LoweredProgram
 from lwc.package.manifest import TensorInfo
 
 # Of inputs and of outputs, and their axes: LWC_MAX_TENSORS in runtime/lwc_internal.h, and the header's lwc_tensor_info.
 MAX_TENSORS, MAX_RANK = 64, 8
+
+# Of what lies in a GPU's memory, in bytes: ALIGNMENT in runtime/cuda/context.c.
+_DEVICE_ALIGNMENT = 256
 
 # DLPack's type codes.
 _TYPE_CODES = {"int": 0, "uint": 1, "float": 2, "bool": 6}
@@ -33,10 +37,14 @@ class Interface:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one context allocates, and that it allocates for each thread."""
+    """Bytes that one context allocates, and that it allocates for each thread; for a GPU, of the GPU's memory.
+
+    `shared` is what all contexts allocate once: a GPU's copy of the weights, which else lie in the library.
+    """
 
     context: int
     thread: int
+    shared: int = 0
 
 
 def tensor_bytes(info: TensorInfo) -> int:
@@ -51,8 +59,20 @@ def memory_of(lowered: LoweredProgram, interface: Interface) -> Memory:
     return Memory(aligned(lowered.arena_bytes) + copies, lowered.thread_bytes)
 
 
-def header(interface: Interface, title: str, notes: Iterable[str], memory: Memory) -> str:
-    """NAME.h; `notes` are lines of text on the model, its inputs and its outputs."""
+def device_memory_of(lowered: LoweredProgram, interface: Interface) -> Memory:
+    """The same on a GPU: the arena and a copy of each input and output, and the weights once."""
+    sizes = [lowered.arena_bytes, *map(tensor_bytes, (*interface.inputs, *interface.outputs))]
+    context = sum(math.ceil(size / _DEVICE_ALIGNMENT) * _DEVICE_ALIGNMENT for size in sizes)
+    return Memory(context, 0, len(lowered.weights))
+
+
+def header(
+    interface: Interface, title: str, notes: Iterable[str], memory: Memory, gpu: str | None = None
+) -> str:
+    """NAME.h; `notes` are lines of text on the model, its inputs and its outputs.
+
+    `gpu`: the architecture ("sm_80") where the kernels are a GPU's; `memory` is that of `device_memory_of` then.
+    """
     return _render(
         "model.h",
         **_ports(interface),
@@ -60,6 +80,7 @@ def header(interface: Interface, title: str, notes: Iterable[str], memory: Memor
         notes=tuple(notes),
         threads=interface.threads,
         memory=memory,
+        gpu=gpu,
     )
 
 
@@ -70,31 +91,65 @@ def example(interface: Interface) -> str:
 
 def program(lowered: LoweredProgram, interface: Interface, cpu_features: tuple[str, ...]) -> str:
     """program.c: the static program that runtime/lwc_internal.h declares."""
-    shapes = _Shapes()
-    starts = itertools.accumulate((len(call.arguments) for call in lowered.calls), initial=0)
+    operands = [call.arguments for call in lowered.calls]
     calls = [
         {"symbol": call.symbol, "first": first, "count": len(call.arguments)}
-        for call, first in zip(lowered.calls, starts, strict=False)
+        for call, first in zip(lowered.calls, _starts(operands), strict=True)
     ]
+    return _render(
+        "program.c",
+        symbols=sorted({call.symbol for call in lowered.calls}),
+        calls=calls,
+        thread_bytes=lowered.thread_bytes,
+        threads=interface.threads,
+        cpu_features=cpu_features,
+        **_tables(lowered, interface, operands),
+    )
+
+
+def device_program(lowered: LoweredProgram, interface: Interface, code: DeviceCode) -> str:
+    """program.c for a GPU: the static program that runtime/cuda/gpu.h declares; one launch for each call."""
+    given = [(code.launches[call.symbol], call) for call in lowered.calls]
+    operands = [tuple(call.arguments[p] for p in launch.arguments) for launch, call in given]
+    launches = [
+        {"kernel": launch.kernel, "grid": launch.grid, "block": launch.block, "first": first}
+        for (launch, _), first in zip(given, _starts(operands), strict=True)
+    ]
+    major, minor = code.toolkit
+    return _render(
+        "device_program.c",
+        launches=launches,
+        architecture=int(code.architecture.removeprefix("sm_")),
+        # As cuDriverGetVersion counts.
+        toolkit=1000 * major + 10 * minor,
+        weights_bytes=len(lowered.weights),
+        **_tables(lowered, interface, operands),
+    )
+
+
+def _tables(
+    lowered: LoweredProgram, interface: Interface, operands: Sequence[tuple[int, ...]]
+) -> dict[str, Any]:
+    """What both kinds of program.c have; `operands` are indices of buffers, call by call."""
+    shapes = _Shapes()
     ports = {
         key: [{**port, "rank": len(port["shape"]), "first": shapes.first(port["shape"])} for port in given]
         for key, given in _ports(interface).items()
         if key in ("inputs", "outputs")
     }
-    return _render(
-        "program.c",
-        name=interface.name,
-        symbols=sorted({call.symbol for call in lowered.calls}),
-        buffers=[_buffer(buffer, shapes) for buffer in lowered.buffers],
-        calls=calls,
-        operands=[argument for call in lowered.calls for argument in call.arguments],
-        arena_bytes=lowered.arena_bytes,
-        thread_bytes=lowered.thread_bytes,
-        threads=interface.threads,
-        cpu_features=cpu_features,
-        shapes=shapes.values,
+    return {
+        "name": interface.name,
+        "buffers": [_buffer(buffer, shapes) for buffer in lowered.buffers],
+        "operands": [operand for call in operands for operand in call],
+        "arena_bytes": lowered.arena_bytes,
+        "shapes": shapes.values,
         **ports,
-    )
+    }
+
+
+def _starts(operands: Sequence[tuple[int, ...]]) -> list[int]:
+    """Where each call's operands begin among all."""
+    return list(itertools.accumulate(map(len, operands), initial=0))[:-1]
 
 
 class _Shapes:

@@ -1,13 +1,19 @@
 """From a lowered program and its kernels to the shared library and `lwc-run`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from lwc.lower.device import DeviceCode
 from lwc.package.toolchain import Toolchain
 
-_RUNTIME = ("api.c", "check.c", "clock.c", "context.c", "cpu.c", "error.c", "input.c", "memory.c", "pool.c")
+_SHARED = ("api.c", "check.c", "error.c", "finite.c")
+_RUNTIME = (*_SHARED, "clock.c", "context.c", "cpu.c", "input.c", "memory.c", "pool.c")
+_DEVICE_RUNTIME = (
+    *_SHARED,
+    *(f"cuda/{file}" for file in ("context.c", "driver.c", "gpu.c", "launch.c", "resident.c", "run.c")),
+)
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")
 _COMPILE = (
     "-std=c11",
@@ -20,14 +26,14 @@ _COMPILE = (
 )
 _PROGRAM = "lwc_run.c"
 
-# `.incbin` takes the weights as they are, at the alignment that kernels want.
-_WEIGHTS = """\
-.section .rodata.lwc_weights, "a"
+# `.incbin` takes a file as it is, at the alignment that kernels want. What is empty, or a text, ends with 0.
+_INCLUDE = """\
+.section .rodata.lwc_{name}, "a"
 .balign 64
-.globl lwc_weights
-.hidden lwc_weights
-lwc_weights:
-.incbin "weights.bin"
+.globl lwc_{name}
+.hidden lwc_{name}
+lwc_{name}:
+.incbin "{name}.bin"
 .byte 0
 .section .note.GNU-stack, ""
 """
@@ -45,24 +51,50 @@ def compile_program(
     toolchain: Toolchain, folder: Path, name: str, program: str, weights: bytes, kernels: bytes
 ) -> tuple[str, ...]:
     """Compile what one model has of its own."""
-    (folder / "program.c").write_text(program)
-    (folder / "weights.bin").write_bytes(weights)
-    (folder / "weights.S").write_text(_WEIGHTS)
     (folder / "kernels.o").write_bytes(kernels)
-    _compile(toolchain, folder, name, ("program.c", "weights.S"))
-    return ("kernels.o", "program.o", "weights.o")
+    return ("kernels.o", *_compile_static(toolchain, folder, name, program, {"weights": weights}))
 
 
 def compile_runtime(toolchain: Toolchain, folder: Path, name: str) -> tuple[str, ...]:
     """Compile what all models called `name` have, and the program `lwc-run`, which is linked by itself."""
-    with as_file(files("lwc.runtime")) as runtime:
-        _compile(toolchain, folder, name, [str(runtime / file) for file in (*_RUNTIME, _PROGRAM)])
+    _compile_runtime(toolchain, folder, name, _RUNTIME)
     return runtime_objects()
 
 
 def runtime_objects() -> tuple[str, ...]:
     """The names of the object files that `compile_runtime` makes for a library."""
-    return tuple(file.replace(".c", ".o") for file in _RUNTIME)
+    return _objects(_RUNTIME)
+
+
+def compile_device_sources(
+    toolchain: Toolchain, folder: Path, name: str, program: str, weights: bytes, code: DeviceCode
+) -> tuple[str, ...]:
+    """`compile_sources` for a GPU: the library carries machine code and PTX, and finds the driver when it is opened."""
+    parts = {"weights": weights, "binary": code.binary, "ptx": code.ptx}
+    own = _compile_static(toolchain, folder, name, program, parts)
+    _compile_runtime(toolchain, folder, name, _DEVICE_RUNTIME)
+    return (*own, *_objects(_DEVICE_RUNTIME))
+
+
+def _compile_static(
+    toolchain: Toolchain, folder: Path, name: str, program: str, parts: Mapping[str, bytes]
+) -> tuple[str, ...]:
+    """Compile program.c, and each of `parts` as the symbol lwc_PART; the names of the object files."""
+    (folder / "program.c").write_text(program)
+    for part, content in parts.items():
+        (folder / f"{part}.bin").write_bytes(content)
+        (folder / f"{part}.S").write_text(_INCLUDE.format(name=part))
+    _compile(toolchain, folder, name, ("program.c", *(f"{part}.S" for part in parts)))
+    return ("program.o", *(f"{part}.o" for part in parts))
+
+
+def _compile_runtime(toolchain: Toolchain, folder: Path, name: str, sources: Sequence[str]) -> None:
+    with as_file(files("lwc.runtime")) as runtime:
+        _compile(toolchain, folder, name, [str(runtime / file) for file in (*sources, _PROGRAM)])
+
+
+def _objects(sources: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{Path(source).stem}.o" for source in sources)
 
 
 def _compile(toolchain: Toolchain, folder: Path, name: str, sources: Sequence[str]) -> None:
@@ -78,7 +110,9 @@ def link_library(toolchain: Toolchain, folder: Path, name: str, objects: Sequenc
     (folder / "exports.map").write_text(f"{{ global: {name}_*; local: *; }};\n")
     library = f"lib{name}.so"
     options = ["-shared", f"-Wl,-soname,{library}", "-Wl,--version-script=exports.map", "-Wl,--gc-sections"]
-    toolchain.run([*options, "-Wl,-z,defs", "-s", "-o", library, *objects, "-lpthread", "-lm"], folder)
+    # dlopen is the C library's own from glibc 2.34 on; a library for the processor needs neither.
+    system = ("-lpthread", "-lm", "-Wl,--as-needed", "-ldl")
+    toolchain.run([*options, "-Wl,-z,defs", "-s", "-o", library, *objects, *system], folder)
     toolchain.run(["-s", "-o", "lwc-run", "lwc_run.o", library, "-lm", "-Wl,-rpath,$ORIGIN"], folder)
 
 

@@ -61,7 +61,8 @@ class _Info(ctypes.Structure):
 
 
 class _Data(ctypes.Structure):
-    _fields_ = (("data", ctypes.c_void_p), ("bytes", ctypes.c_size_t))
+    # `memory` stays 0, LWC_HOST: numpy's arrays.
+    _fields_ = (("data", ctypes.c_void_p), ("bytes", ctypes.c_size_t), ("memory", ctypes.c_int))
 
 
 class Context:
@@ -176,7 +177,12 @@ class Model:
             return
         text = self._function("last_error")().decode(errors="replace")
         # The codes are those of lwc_status in the package's header.
-        errors: dict[int, type[LwcError]] = {9: ResourceError, 10: UnsupportedError, 11: VerificationError}
+        errors: dict[int, type[LwcError]] = {
+            9: ResourceError,
+            10: UnsupportedError,
+            11: VerificationError,
+            12: ResourceError,
+        }
         raise errors.get(status, BadInputError)(f"{self.name}: {text}")
 
 
@@ -185,7 +191,7 @@ def load(package: str | Path, threads: int = 0) -> Model:
 
     `threads`: of the model's own context, 1 to 256; 0: the package's default.
     Raises BadInputError for a folder that is not a package, VerificationError for a changed file,
-    UnsupportedError for another machine's package.
+    UnsupportedError for another machine's package, ResourceError where there is no GPU that a package for one needs.
     """
     folder = Path(package)
     name, files = _read_manifest(folder / _MANIFEST)

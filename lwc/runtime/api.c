@@ -1,4 +1,4 @@
-/* The library's public functions; LWC_HEADER is the package's header, LWC_PREFIX the model's name and "_". */
+/* The library's public functions, and which contexts live. */
 #define _POSIX_C_SOURCE 200809L
 #include "context.h"
 
@@ -6,10 +6,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
-
-#define LWC_PASTE(a, b) a##b
-#define LWC_JOIN(a, b) LWC_PASTE(a, b)
-#define API(name) LWC_JOIN(LWC_PREFIX, name)
 
 struct lwc_model {
     const lwc_program *program;
@@ -54,11 +50,9 @@ lwc_status API(open)(const lwc_model **model)
 {
     if (!model)
         return fail(LWC_ERROR_NULL, "open: the address of the model is null");
-    const char *missing = lwc_missing_cpu_feature(the_model.program->cpu_features);
-    if (missing) {
-        lwc_set_error("open: this processor has no %s; compile the model for it", missing);
-        return LWC_ERROR_CPU;
-    }
+    const lwc_status status = lwc_check_machine(the_model.program);
+    if (status)
+        return status;
     *model = &the_model;
     return LWC_OK;
 }
@@ -115,25 +109,20 @@ lwc_status API(output_info)(const lwc_model *model, uint32_t index, lwc_tensor_i
     return status ? status : describe(model->program->outputs, model->program->output_count, index, info);
 }
 
-static uint32_t choose_threads(const lwc_program *program, uint32_t wanted)
-{
-    const uint32_t threads = wanted ? wanted : program->threads;
-    const uint32_t count = threads ? threads : lwc_available_cores();
-    return count < LWC_MAX_THREADS ? count : LWC_MAX_THREADS;
-}
-
 lwc_status API(create_context)(const lwc_model *model, uint32_t threads, lwc_context **context)
 {
-    const lwc_status status = check_model(model);
+    lwc_status status = check_model(model);
     if (status)
         return status;
     if (!context)
         return fail(LWC_ERROR_NULL, "create_context: the address of the context is null");
     if (threads > LWC_MAX_THREADS)
         return fail(LWC_ERROR_SIZE, "create_context: more than 256 threads");
-    lwc_context *made = lwc_context_new(model->program, choose_threads(model->program, threads));
-    if (!made)
-        return fail(LWC_ERROR_MEMORY, "create_context: out of memory, or no more threads can be started");
+    lwc_context *made = NULL;
+    status = lwc_context_new(model->program, threads, &made);
+    if (status)
+        return status;
+    made->process = getpid();
     lock();
     made->next = live;
     live = made;
@@ -173,12 +162,10 @@ lwc_status API(destroy_context)(lwc_context *context)
     if (status == LWC_OK)
         *find(context) = context->next;
     unlock();
-    if (status == LWC_OK)
-        lwc_context_free(context);
-    return status;
+    return status == LWC_OK ? lwc_context_free(context) : status;
 }
 
-static lwc_status acquire(lwc_context *context)
+lwc_status lwc_context_acquire(lwc_context *context)
 {
     lock();
     const lwc_status status = refuse(context);
@@ -188,7 +175,7 @@ static lwc_status acquire(lwc_context *context)
     return status;
 }
 
-static void release(lwc_context *context)
+void lwc_context_release(lwc_context *context)
 {
     lock();
     context->busy = false;
@@ -198,14 +185,13 @@ static void release(lwc_context *context)
 static lwc_status run(lwc_context *context, const lwc_tensor_data *inputs, uint32_t input_count,
                       const lwc_tensor_data *outputs, uint32_t output_count, uint64_t *nanoseconds)
 {
-    lwc_status status = acquire(context);
+    lwc_status status = lwc_context_acquire(context);
     if (status)
         return status;
-    lwc_pool_announce(context->pool);
     status = lwc_check_tensors(context->program, inputs, input_count, outputs, output_count);
     if (status == LWC_OK)
         status = lwc_context_run(context, inputs, outputs, nanoseconds);
-    release(context);
+    lwc_context_release(context);
     return status;
 }
 

@@ -6,7 +6,7 @@
 static bool overlaps(const lwc_tensor_data *a, const lwc_tensor_data *b)
 {
     const uintptr_t first = (uintptr_t)a->data, second = (uintptr_t)b->data;
-    return first < second + b->bytes && second < first + a->bytes;
+    return a->memory == b->memory && first < second + b->bytes && second < first + a->bytes;
 }
 
 static lwc_status overlap(const char *text)
@@ -15,8 +15,20 @@ static lwc_status overlap(const char *text)
     return LWC_ERROR_OVERLAP;
 }
 
-static lwc_status check_ports(const lwc_port *ports, uint32_t wanted, const lwc_tensor_data *given, uint32_t count,
-                              const char *kind)
+/* An address in the GPU's memory means nothing to the processor. */
+static lwc_status check_memory(bool on_gpu, lwc_memory memory, const char *kind, const char *name)
+{
+    if (memory == LWC_HOST || (memory == LWC_CUDA && on_gpu))
+        return LWC_OK;
+    if (memory == LWC_CUDA)
+        lwc_set_error("run: %s '%s' is in device memory; this library runs on the processor", kind, name);
+    else
+        lwc_set_error("run: the memory of %s '%s' is neither LWC_HOST nor LWC_CUDA", kind, name);
+    return LWC_ERROR_DEVICE;
+}
+
+static lwc_status check_ports(bool on_gpu, const lwc_port *ports, uint32_t wanted, const lwc_tensor_data *given,
+                              uint32_t count, const char *kind)
 {
     if (count != wanted) {
         lwc_set_error("run: %u %ss given, the model has %u", count, kind, wanted);
@@ -35,6 +47,9 @@ static lwc_status check_ports(const lwc_port *ports, uint32_t wanted, const lwc_
             lwc_set_error("run: %s '%s' has %zu bytes, not %zu", kind, ports[i].name, given[i].bytes, ports[i].bytes);
             return LWC_ERROR_SIZE;
         }
+        const lwc_status status = check_memory(on_gpu, given[i].memory, kind, ports[i].name);
+        if (status)
+            return status;
     }
     return LWC_OK;
 }
@@ -42,9 +57,10 @@ static lwc_status check_ports(const lwc_port *ports, uint32_t wanted, const lwc_
 lwc_status lwc_check_tensors(const lwc_program *program, const lwc_tensor_data *inputs, uint32_t input_count,
                              const lwc_tensor_data *outputs, uint32_t output_count)
 {
-    lwc_status status = check_ports(program->inputs, program->input_count, inputs, input_count, "input");
+    const bool on_gpu = program->on_gpu;
+    lwc_status status = check_ports(on_gpu, program->inputs, program->input_count, inputs, input_count, "input");
     if (!status)
-        status = check_ports(program->outputs, program->output_count, outputs, output_count, "output");
+        status = check_ports(on_gpu, program->outputs, program->output_count, outputs, output_count, "output");
     if (status)
         return status;
     for (uint32_t i = 0; i < output_count; i++) {

@@ -1,10 +1,35 @@
-/* The memory of a context, its tensors as kernels take them, and the calls in order. */
+/* A context on the processor: its memory and threads, its tensors as kernels take them, and the calls in order. */
 #define _POSIX_C_SOURCE 200809L
 #include "context.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+typedef struct {
+    lwc_context base;
+    lwc_pool *pool;
+    unsigned char *memory; /* the arena, then an aligned copy of each input and output */
+    dl_tensor *tensors;    /* one for each buffer */
+    tvm_any *operands;
+    const void *sources[LWC_MAX_TENSORS];
+    void *targets[LWC_MAX_TENSORS];
+} cpu_context;
+
+lwc_status lwc_check_machine(const lwc_program *program)
+{
+    const char *missing = lwc_missing_cpu_feature(program->cpu_features);
+    if (!missing)
+        return LWC_OK;
+    lwc_set_error("open: this processor has no %s; compile the model for it", missing);
+    return LWC_ERROR_CPU;
+}
+
+static uint32_t choose_threads(const lwc_program *program, uint32_t wanted)
+{
+    const uint32_t threads = wanted ? wanted : program->threads;
+    const uint32_t count = threads ? threads : lwc_available_cores();
+    return count < LWC_MAX_THREADS ? count : LWC_MAX_THREADS;
+}
 
 static size_t aligned(size_t bytes)
 {
@@ -27,9 +52,9 @@ static size_t memory_bytes(const lwc_program *program)
 }
 
 /* The context's own copies of the inputs and outputs lie behind the arena. */
-static unsigned char *own_copy(const lwc_context *context, lwc_space space, uint32_t index)
+static unsigned char *own_copy(const cpu_context *context, lwc_space space, uint32_t index)
 {
-    const lwc_program *program = context->program;
+    const lwc_program *program = context->base.program;
     unsigned char *place = context->memory + aligned((size_t)program->arena_bytes);
     const uint32_t inputs = space == LWC_INPUT ? index : program->input_count;
     const uint32_t outputs = space == LWC_OUTPUT ? index : 0;
@@ -40,9 +65,9 @@ static unsigned char *own_copy(const lwc_context *context, lwc_space space, uint
     return place;
 }
 
-static void bind_buffers(lwc_context *context)
+static void bind_buffers(cpu_context *context)
 {
-    const lwc_program *program = context->program;
+    const lwc_program *program = context->base.program;
     for (uint32_t i = 0; i < program->buffer_count; i++) {
         const lwc_buffer *buffer = &program->buffers[i];
         unsigned char *data = NULL; /* inputs and outputs: known at each run */
@@ -58,7 +83,7 @@ static void bind_buffers(lwc_context *context)
     }
 }
 
-void lwc_context_free(lwc_context *context)
+static void discard(cpu_context *context)
 {
     lwc_pool_destroy(context->pool);
     free(context->memory);
@@ -67,13 +92,18 @@ void lwc_context_free(lwc_context *context)
     free(context);
 }
 
-lwc_context *lwc_context_new(const lwc_program *program, uint32_t threads)
+lwc_status lwc_context_free(lwc_context *context)
 {
-    lwc_context *context = calloc(1, sizeof *context);
+    discard((cpu_context *)context);
+    return LWC_OK;
+}
+
+static cpu_context *create(const lwc_program *program, uint32_t threads)
+{
+    cpu_context *context = calloc(1, sizeof *context);
     if (!context)
         return NULL;
-    context->program = program;
-    context->process = getpid();
+    context->base.program = program;
     context->memory = lwc_allocate(memory_bytes(program));
     context->tensors = calloc(program->buffer_count, sizeof *context->tensors);
     context->operands = calloc(program->operand_count, sizeof *context->operands);
@@ -82,18 +112,29 @@ lwc_context *lwc_context_new(const lwc_program *program, uint32_t threads)
         bind_buffers(context);
         return context;
     }
-    lwc_context_free(context);
+    discard(context);
     return NULL;
 }
 
-/* Kernels read and write whole vectors at aligned addresses: what the caller keeps elsewhere is copied. */
-static lwc_status take_inputs(lwc_context *context, const lwc_tensor_data *inputs)
+lwc_status lwc_context_new(const lwc_program *program, uint32_t threads, lwc_context **made)
 {
-    for (uint32_t i = 0; i < context->program->input_count; i++) {
+    cpu_context *context = create(program, choose_threads(program, threads));
+    if (!context) {
+        lwc_set_error("create_context: out of memory, or no more threads can be started");
+        return LWC_ERROR_MEMORY;
+    }
+    *made = &context->base;
+    return LWC_OK;
+}
+
+/* Kernels read and write whole vectors at aligned addresses: what the caller keeps elsewhere is copied. */
+static lwc_status take_inputs(cpu_context *context, const lwc_tensor_data *inputs)
+{
+    for (uint32_t i = 0; i < context->base.program->input_count; i++) {
         const void *data = inputs[i].data;
         void *copy = is_aligned(data) ? NULL : own_copy(context, LWC_INPUT, i);
         context->sources[i] = copy ? copy : data;
-        const lwc_port *port = &context->program->inputs[i];
+        const lwc_port *port = &context->base.program->inputs[i];
         if (lwc_take_input(context->pool, port, data, copy))
             continue;
         lwc_set_error("run: input '%s' holds NaN or infinity", port->name);
@@ -102,9 +143,9 @@ static lwc_status take_inputs(lwc_context *context, const lwc_tensor_data *input
     return LWC_OK;
 }
 
-static void bind_tensors(lwc_context *context, const lwc_tensor_data *outputs)
+static void bind_tensors(cpu_context *context, const lwc_tensor_data *outputs)
 {
-    const lwc_program *program = context->program;
+    const lwc_program *program = context->base.program;
     for (uint32_t i = 0; i < program->output_count; i++)
         context->targets[i] = is_aligned(outputs[i].data) ? outputs[i].data : own_copy(context, LWC_OUTPUT, i);
     for (uint32_t i = 0; i < program->buffer_count; i++) {
@@ -116,9 +157,9 @@ static void bind_tensors(lwc_context *context, const lwc_tensor_data *outputs)
     }
 }
 
-static lwc_status run_calls(lwc_context *context, uint64_t *nanoseconds)
+static lwc_status run_calls(cpu_context *context, uint64_t *nanoseconds)
 {
-    const lwc_program *program = context->program;
+    const lwc_program *program = context->base.program;
     uint32_t done = 0;
     lwc_set_error("%s", "");
     lwc_pool_enter(context->pool);
@@ -139,17 +180,19 @@ static lwc_status run_calls(lwc_context *context, uint64_t *nanoseconds)
     return LWC_ERROR_KERNEL;
 }
 
-static void copy_outputs(const lwc_context *context, const lwc_tensor_data *outputs)
+static void copy_outputs(const cpu_context *context, const lwc_tensor_data *outputs)
 {
-    for (uint32_t i = 0; i < context->program->output_count; i++) {
+    for (uint32_t i = 0; i < context->base.program->output_count; i++) {
         if (context->targets[i] != outputs[i].data)
             memcpy(outputs[i].data, context->targets[i], outputs[i].bytes);
     }
 }
 
-lwc_status lwc_context_run(lwc_context *context, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs,
+lwc_status lwc_context_run(lwc_context *base, const lwc_tensor_data *inputs, const lwc_tensor_data *outputs,
                            uint64_t *nanoseconds)
 {
+    cpu_context *context = (cpu_context *)base;
+    lwc_pool_announce(context->pool);
     lwc_status status = take_inputs(context, inputs);
     if (status != LWC_OK)
         return status;

@@ -15,18 +15,6 @@ typedef struct {
     _Atomic bool finite;
 } input;
 
-/* Infinity and NaN have all bits of the exponent set (IEEE 754). */
-static bool all_finite(const unsigned char *place, size_t bytes)
-{
-    uint32_t infinite = 0;
-    for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
-        uint32_t bits;
-        memcpy(&bits, place + i, sizeof bits);
-        infinite |= (bits & 0x7f800000u) == 0x7f800000u;
-    }
-    return !infinite;
-}
-
 static int take_share(int part, tvm_parallel_group *group, void *closure)
 {
     /* A block is checked while the copy of it is still near. */
@@ -41,7 +29,7 @@ static int take_share(int part, tvm_parallel_group *group, void *closure)
         const unsigned char *read = self->source + start; /* what kernels will read */
         if (self->copy)
             read = memcpy(self->copy + start, read, bytes);
-        if (self->is_float && !all_finite(read, bytes))
+        if (self->is_float && !lwc_all_finite(read, bytes))
             atomic_store(&self->finite, false);
     }
     return 0;

@@ -80,13 +80,14 @@ typedef struct {
     uint32_t buffer_count;
     const uint32_t *operands; /* indices of buffers, call after call */
     uint32_t operand_count;
-    const lwc_call *calls;
+    const lwc_call *calls; /* NULL where a GPU executes them: cuda/gpu.h has the launches */
     uint32_t call_count;
     const unsigned char *weights;
     uint64_t arena_bytes;
     uint64_t thread_bytes; /* what kernels borrow in each thread, at most */
     uint32_t threads;                /* the default of new contexts; 0: as many as there are cores */
     const char *const *cpu_features; /* Linux's names, ended by NULL */
+    bool on_gpu;                     /* the kernels run on a GPU, and tensors may lie in its memory */
 } lwc_program;
 
 /* The generated one. */
@@ -97,6 +98,9 @@ const char *lwc_missing_cpu_feature(const char *const *names);
 
 /* clock.c */
 uint64_t lwc_nanoseconds(void);
+
+/* finite.c: whether the float32 numbers at `place` are finite. */
+bool lwc_all_finite(const unsigned char *place, size_t bytes);
 
 /* memory.c: memory at LWC_ALIGNMENT, of at least one byte; NULL where there is none left. */
 void *lwc_allocate(size_t bytes);

@@ -110,7 +110,8 @@ static void check(lwc_status status)
 {
     if (status == LWC_OK)
         return;
-    const int code = status == LWC_ERROR_CPU ? EXIT_UNSUPPORTED : status == LWC_ERROR_MEMORY ? EXIT_RESOURCE : EXIT_INPUT;
+    const bool resource = status == LWC_ERROR_MEMORY || status == LWC_ERROR_DEVICE;
+    const int code = status == LWC_ERROR_CPU ? EXIT_UNSUPPORTED : resource ? EXIT_RESOURCE : EXIT_INPUT;
     quit(code, "%s", API(last_error)());
 }
 
@@ -284,12 +285,12 @@ int main(int argc, char **argv)
     lwc_tensor_info info;
     for (uint32_t i = 0; i < input_count; i++) {
         check(API(input_info)(model, i, &info));
-        inputs[i] = (lwc_tensor_data){allocate(info.bytes), info.bytes};
+        inputs[i] = (lwc_tensor_data){allocate(info.bytes), info.bytes, LWC_HOST};
         read_file(given.inputs[i], "input", info.name, inputs[i].data, info.bytes);
     }
     for (uint32_t i = 0; i < output_count; i++) {
         check(API(output_info)(model, i, &info));
-        outputs[i] = (lwc_tensor_data){allocate(info.bytes), info.bytes};
+        outputs[i] = (lwc_tensor_data){allocate(info.bytes), info.bytes, LWC_HOST};
         expected[i] = given.expected_count ? read_expected(given.expected[i], &info) : NULL;
     }
 

@@ -153,7 +153,8 @@ int main(void)
     if (info.dtype != LWC_UINT8 || info.scale != MOBILENET_V1_LOGITS_SCALE
         || info.zero_point != MOBILENET_V1_LOGITS_ZERO_POINT || info.bytes != MOBILENET_V1_LOGITS_BYTES)
         return 4;
-    const lwc_tensor_data in = {image + 1, MOBILENET_V1_IMAGE_BYTES}, out = {logits + 1, MOBILENET_V1_LOGITS_BYTES};
+    const lwc_tensor_data in = {image + 1, MOBILENET_V1_IMAGE_BYTES, LWC_HOST};
+    const lwc_tensor_data out = {logits + 1, MOBILENET_V1_LOGITS_BYTES, LWC_HOST};
     logits[0] = logits[MOBILENET_V1_LOGITS_BYTES + 1] = 77;
     if (mobilenet_v1_create_context(model, 2, &context) || mobilenet_v1_run(context, &in, 1, &out, 1)) {
         fprintf(stderr, "%s\n", mobilenet_v1_last_error());

@@ -31,7 +31,7 @@ static float expected(int i, float x)
 
 static void run_and_check(lwc_context *context, float *x, float *z, float start)
 {
-    const lwc_tensor_data input = {x, N * sizeof *x}, output = {z, N * sizeof *z};
+    const lwc_tensor_data input = {x, N * sizeof *x, LWC_HOST}, output = {z, N * sizeof *z, LWC_HOST};
     for (int i = 0; i < N; i++)
         x[i] = start + (float)i;
     EXPECT(affine_run(context, &input, 1, &output, 1) == LWC_OK);
@@ -76,8 +76,8 @@ static void contexts(void)
 static void wrong_runs(void)
 {
     _Alignas(64) float x[2 * N] = {0}, z[2 * N] = {0};
-    const lwc_tensor_data input = {x, N * sizeof *x}, output = {z, N * sizeof *z};
-    const lwc_tensor_data shorter = {x, N * sizeof *x - 1}, null = {NULL, N * sizeof *x};
+    const lwc_tensor_data input = {x, N * sizeof *x, LWC_HOST}, output = {z, N * sizeof *z, LWC_HOST};
+    const lwc_tensor_data shorter = {x, N * sizeof *x - 1, LWC_HOST}, null = {NULL, N * sizeof *x, LWC_HOST};
     lwc_context *context;
     EXPECT(affine_create_context(model, 2, &context) == LWC_OK);
     EXPECT(affine_run(NULL, &input, 1, &output, 1) == LWC_ERROR_NULL);
@@ -92,8 +92,13 @@ static void wrong_runs(void)
     EXPECT(strstr(affine_last_error(), "255 bytes, not 256") != NULL);
     EXPECT(affine_run(context, &input, 1, &shorter, 1) == LWC_ERROR_SIZE);
     EXPECT(affine_run(context, &input, 1, &input, 1) == LWC_ERROR_OVERLAP);
-    const lwc_tensor_data half = {x + N / 2, N * sizeof *x};
+    const lwc_tensor_data half = {x + N / 2, N * sizeof *x, LWC_HOST};
     EXPECT(affine_run(context, &input, 1, &half, 1) == LWC_ERROR_OVERLAP);
+    const lwc_tensor_data on_gpu = {x, sizeof *x * N, LWC_CUDA}, nowhere = {z, sizeof *z * N, (lwc_memory)7};
+    EXPECT(affine_run(context, &on_gpu, 1, &output, 1) == LWC_ERROR_DEVICE);
+    EXPECT(strstr(affine_last_error(), "'x' is in device memory; this library runs on the processor") != NULL);
+    EXPECT(affine_run(context, &input, 1, &on_gpu, 1) == LWC_ERROR_DEVICE);
+    EXPECT(affine_run(context, &input, 1, &nowhere, 1) == LWC_ERROR_DEVICE);
     const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
     for (int i = 0; i < 4 * N; i++) {
         x[i / 4] = bad[i % 4];
@@ -111,7 +116,7 @@ static void profiled(void)
     enum { CALLS = 2 };
     _Alignas(64) float x[N] = {0}, z[N] = {0};
     uint64_t times[CALLS + 1] = {0, 0, UINT64_MAX};
-    const lwc_tensor_data input = {x, sizeof x}, output = {z, sizeof z};
+    const lwc_tensor_data input = {x, sizeof x, LWC_HOST}, output = {z, sizeof z, LWC_HOST};
     lwc_context *context;
     EXPECT(affine_call_count(NULL) == 0 && affine_call_count(model) == CALLS);
     EXPECT(affine_create_context(model, 2, &context) == LWC_OK);
@@ -136,7 +141,8 @@ static void unaligned(void)
         for (int i = 0; i < N; i++)
             x[i] = (float)i;
         memcpy(memory[0] + offset, x, sizeof x);
-        const lwc_tensor_data input = {memory[0] + offset, sizeof x}, output = {memory[1] + 63 - offset, sizeof z};
+        const lwc_tensor_data input = {memory[0] + offset, sizeof x, LWC_HOST};
+        const lwc_tensor_data output = {memory[1] + 63 - offset, sizeof z, LWC_HOST};
         EXPECT(affine_run(context, &input, 1, &output, 1) == LWC_OK);
         memcpy(z, memory[1] + 63 - offset, sizeof z);
         for (int i = 0; i < N; i++)
@@ -163,7 +169,7 @@ static pthread_mutex_t counting = PTHREAD_MUTEX_INITIALIZER;
 static void *one_context(void *argument)
 {
     _Alignas(64) float x[N] = {0}, z[N];
-    const lwc_tensor_data input = {x, sizeof x}, output = {z, sizeof z};
+    const lwc_tensor_data input = {x, sizeof x, LWC_HOST}, output = {z, sizeof z, LWC_HOST};
     (void)argument;
     for (int run = 0; run < RUNS; run++) {
         const lwc_status status = affine_run(shared, &input, 1, &output, 1);
@@ -195,7 +201,7 @@ static void after_fork(void)
     EXPECT(affine_create_context(model, 2, &context) == LWC_OK);
     const pid_t child = fork();
     if (child == 0) {
-        const lwc_tensor_data input = {x, sizeof x}, output = {z, sizeof z};
+        const lwc_tensor_data input = {x, sizeof x, LWC_HOST}, output = {z, sizeof z, LWC_HOST};
         memset(x, 0, sizeof x);
         EXPECT(affine_run(context, &input, 1, &output, 1) == LWC_ERROR_FORKED);
         EXPECT(affine_create_context(model, 2, &context) == LWC_OK);

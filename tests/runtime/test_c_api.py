@@ -11,7 +11,10 @@ from lwc.package.manifest import TensorInfo
 
 HERE = Path(__file__).parent
 RUNTIME = HERE.parents[1] / "lwc" / "runtime"
-SOURCES = ("api.c", "check.c", "clock.c", "context.c", "cpu.c", "error.c", "input.c", "memory.c", "pool.c")
+SOURCES = (
+    *("api.c", "check.c", "clock.c", "context.c", "cpu.c"),
+    *("error.c", "finite.c", "input.c", "memory.c", "pool.c"),
+)
 FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-O1", "-fno-omit-frame-pointer", "-pthread")
 
 
