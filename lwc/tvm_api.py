@@ -76,7 +76,13 @@ def cuda_code(functions: dict[str, tirx.PrimFunc], target: Target) -> tuple[tvm.
         {name: function.with_attr("global_symbol", name) for name, function in functions.items()}
     )
     lower, _, finish = tirx.get_default_tir_pipeline(device)
-    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+    # Unrolled loops (`#pragma unroll`) and common expressions are left to the compiler.
+    options = {
+        "tirx.disable_assert": True,
+        "tirx.disable_cse_tir": True,
+        "tirx.UnrollLoop": {"explicit_unroll": False},
+    }
+    with tvm.transform.PassContext(config=options):
         launching, kernels = split_host_device_mods(lower(tirx.transform.BindTarget(device)(module)))
         compute = next(iter(kernels.values()), tvm.IRModule({}))
         return launching, compute, _printed(finish()(compute), device)

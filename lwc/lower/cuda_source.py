@@ -39,14 +39,11 @@ def cuda_source(functions: dict[str, tirx.PrimFunc], target: Target) -> tuple[st
     """
     named = {name: _with_numbered_operands(function) for name, function in functions.items()}
     launching, kernels, code = cuda_code(named, target)
-    parameters = {
-        variable.name_hint: [_position(parameter.name) for parameter in kernel.params]
-        for variable, kernel in kernels.functions.items()
-    }
-    launches = {
-        f"__tvm_ffi_{name}": _launch(name, launching[_symbol(launching, name)].body, parameters, target)
-        for name in functions
-    }
+    launches = {}
+    for name in functions:
+        call = _only_launch(name, _function(launching, name))
+        parameters = [parameter.name for parameter in _function(kernels, str(call.args[0].value)).params]
+        launches[f"__tvm_ffi_{name}"] = _launch(name, call, parameters, target)
     return _with_own_head(code), launches
 
 
@@ -63,38 +60,45 @@ def _with_numbered_operands(function: tirx.PrimFunc) -> tirx.PrimFunc:
     return structural_map(function, (tvm.ir.Var, rename))
 
 
-def _position(parameter: str) -> int:
-    found = _OPERAND.search(parameter)
-    if found is None:
-        raise ValueError(f"a kernel's parameter {parameter!r} is no operand of its function")
-    return int(found[1])
+def _function(module: tvm.IRModule, name: str) -> tirx.PrimFunc:
+    return next(function for variable, function in module.functions.items() if variable.name_hint == name)
 
 
-def _symbol(module: tvm.IRModule, name: str) -> Any:
-    return next(variable for variable in module.functions if variable.name_hint == name)
-
-
-def _launch(name: str, body: Any, parameters: dict[str, list[int]], target: Target) -> Launch:
-    """The only launch in `body`."""
+def _only_launch(name: str, function: tirx.PrimFunc) -> Any:
+    """The call that launches a kernel: its name, its arguments, its extents."""
     calls: list[Any] = []
 
     def collect(call: Any) -> None:
         if getattr(call.op, "name", "") == "tirx.call_ffi_kernel":
             calls.append(call)
 
-    structural_walk(body, (tvm.ir.Call, collect))
+    structural_walk(function.body, (tvm.ir.Call, collect))
     if len(calls) != 1:
         raise ValueError(f"{name}: {len(calls)} launches; schedule it as exactly one")
-    (call,) = calls
-    kernel, axes = str(call.args[0].value), [str(axis) for axis in call.attrs.launch_params]
+    return calls[0]
+
+
+def _launch(name: str, call: Any, parameters: Sequence[str], target: Target) -> Launch:
+    axes = [str(axis) for axis in call.attrs.launch_params]
     extents = dict(zip(axes, call.args[len(call.args) - len(axes) :], strict=True))
     if "tirx.use_dyn_shared_memory" in extents:
         raise ValueError(f"{name}: dynamic shared memory; use the scope `shared`")
-    grid, block = (
-        tuple(int(extents.get(f"{what}Idx.{axis}", 1)) for axis in "xyz") for what in ("block", "thread")
-    )
+
+    def extent(axis: str) -> int:
+        return int(extents.get(axis, 1))
+
+    grid = (extent("blockIdx.x"), extent("blockIdx.y"), extent("blockIdx.z"))
+    block = (extent("threadIdx.x"), extent("threadIdx.y"), extent("threadIdx.z"))
     _check_limits(name, grid, block, target)
-    return Launch(kernel, grid, block, tuple(parameters[kernel]))  # type: ignore[arg-type]
+    positions = tuple(_position(name, parameter) for parameter in parameters)
+    return Launch(str(call.args[0].value), grid, block, positions)
+
+
+def _position(name: str, parameter: str) -> int:
+    found = _OPERAND.search(parameter)
+    if found is None:
+        raise ValueError(f"{name}: {parameter!r} is no operand; keep it in the scope `shared` or `local`")
+    return int(found[1])
 
 
 def _check_limits(name: str, grid: Sequence[int], block: Sequence[int], target: Target) -> None:

@@ -2,12 +2,14 @@
 
 import ctypes
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from lwc.emulator.kernels import emulated_kernels
@@ -104,3 +106,38 @@ def require_close(name: str, result: Array, single: Array, double: Array) -> Non
     error = root_mean_square(result - double)
     limit = 2 * root_mean_square(single - double) + 1e-6
     assert error <= limit, f"{name}: error {error:.3g}, limit {limit:.3g}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A scheduled function, what it reads, and the same in PyTorch on `tensors`."""
+
+    function: tirx.PrimFunc
+    operands: tuple[Array | None, ...]
+    eager: Callable[..., torch.Tensor]
+    tensors: tuple[Array, ...]
+
+
+def check_layers(layers: Mapping[str, Layer], folder: Path) -> dict[str, Exception | None]:
+    """Whether each layer gives what PyTorch gives, in both orders of threads; what is wrong where not."""
+    functions = {name: (layer.function, layer.operands) for name, layer in layers.items()}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        results = run_emulated(functions, folder, monkeypatch)
+    return {name: _difference(name, layer, results[name]) for name, layer in layers.items()}
+
+
+def _difference(name: str, layer: Layer, result: Array) -> Exception | None:
+    tensors = [torch.from_numpy(array) for array in layer.tensors]
+    single = layer.eager(*tensors).numpy()
+    double = layer.eager(*(tensor.double() for tensor in tensors)).numpy()
+    try:
+        require_close(name, result, single, double)
+    except AssertionError as error:
+        return error
+    return None
+
+
+def require_right(differences: Mapping[str, Exception | None], name: str) -> None:
+    """Raises what `check_layers` found wrong with the layer `name`."""
+    if error := differences[name]:
+        raise error

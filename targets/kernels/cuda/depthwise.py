@@ -1,0 +1,120 @@
+"""Depthwise convolution on a GPU: a thread computes neighbouring pixels of a few channels in registers.
+
+Weights lie as [kh, kw, C]. Neighbouring threads take neighbouring channels, so that a warp reads whole lines; each row
+of the window is read once for all pixels of a thread, and what several threads read comes from the first-level cache.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwc.targets.gpu import Gpu
+from lwc.targets.kernels import depthwise
+from lwc.targets.kernels.conv2d import Window, Windowed
+from lwc.targets.kernels.epilogue import Epilogue, at
+from lwc.targets.kernels.padding import padded_input
+from lwc.targets.kernels.tiling import round_up
+from lwc.targets.target import Target
+from lwc.tvm_api import Schedule, te
+
+# (channels, pixels) of a thread, from the fewest reads a result to the most threads.
+_TILES = ((4, 4), (4, 2), (2, 2), (2, 1), (1, 1))
+# Of each multiprocessor: as many as hide the time that reads take.
+_THREADS_TO_HIDE_LATENCY = 512
+_BLOCK_THREADS = 128
+
+
+@dataclass(frozen=True)
+class Depthwise(Windowed):
+    """y[n, h, w, c] = epilogue(sum over the window of x w[c] + bias[c], residual), NHWC in and out."""
+
+    batch: int
+    channels: int
+    input_size: tuple[int, int]
+    window: Window
+    lanes: int  # channels of a thread
+    pixels: int  # neighbouring columns of a thread
+    epilogue: Epilogue
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        return self.batch * math.prod(self.output_size) * self.channels * math.prod(self.window.kernel)
+
+
+def plan(
+    shape: tuple[int, ...], window: Window, epilogue: Epilogue, target: Target, kernel: str = "auto"
+) -> Depthwise:
+    """The kernel for x of `shape` (N, H, W, C) on the GPU of `target`; `kernel` is a choice that only CPUs have."""
+    assert target.gpu is not None
+    batch, height, width, channels = shape
+    oh, ow = window.output_size(height, width)
+    lanes, pixels = _tile(batch * oh, ow, channels, target.gpu)
+    return Depthwise(batch, channels, (height, width), window, lanes, pixels, epilogue)
+
+
+def _tile(rows: int, columns: int, channels: int, gpu: Gpu) -> tuple[int, int]:
+    enough = gpu.multiprocessors * _THREADS_TO_HIDE_LATENCY
+    fitting = [(lanes, pixels) for lanes, pixels in _TILES if channels % lanes == 0]
+    return next(
+        (
+            (lanes, pixels)
+            for lanes, pixels in fitting
+            if rows * -(-columns // pixels) * (channels // lanes) >= enough
+        ),
+        fitting[-1],
+    )
+
+
+def pack(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights (C, 1, kh, kw) in the kernel's order [kh, kw, C]."""
+    return depthwise.pack(weight)
+
+
+def compute(kernel: Depthwise, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
+    """The tensor expression; x (N, H, W, C), weight packed, bias (C), residual like y."""
+    (kh, kw), (sh, sw), (dh, dw) = kernel.window.kernel, kernel.window.stride, kernel.window.dilation
+    oh, ow = kernel.output_size
+    columns = round_up(ow, kernel.pixels)
+    height, width = (oh - 1) * sh + dh * (kh - 1) + 1, (columns - 1) * sw + dw * (kw - 1) + 1
+    top, _, left, _ = kernel.window.padding
+    source = padded_input(x, top, left, height, width, "NHWC")
+    ky, kx = te.reduce_axis((0, kh), name="ky"), te.reduce_axis((0, kw), name="kx")
+    product = te.compute(
+        (kernel.batch, oh, columns, kernel.channels),
+        lambda n, h, w, c: te.sum(
+            source[n, h * sh + ky * dh, w * sw + kx * dw, c] * weight[ky, kx, c], axis=[ky, kx]
+        ),
+        name="product",
+    )
+    return te.compute(
+        (kernel.batch, oh, ow, kernel.channels),
+        lambda n, h, w, c: kernel.epilogue(product[n, h, w, c] + bias[c], at(residual, n, h, w, c)),
+        name="result",
+    )
+
+
+def schedule(sch: Schedule, kernel: Depthwise) -> None:
+    """Threads, and what each keeps in registers, for the function that `compute` gave."""
+    padded, product, result = (sch.get_sblock(name) for name in ("padded", "product", "result"))
+    n, h, w, c, ky, kx = sch.get_loops(product)
+    column, pixel = sch.split(w, [None, kernel.pixels])
+    channel, lane = sch.split(c, [None, kernel.lanes])
+    sch.reorder(n, h, column, channel, ky, kx, pixel, lane)
+    block, thread = sch.split(sch.fuse(n, h, column, channel), [None, _BLOCK_THREADS])
+    sch.bind(block, "blockIdx.x")
+    sch.bind(thread, "threadIdx.x")
+    sch.set_scope(product, 0, "local")
+    sch.set_scope(padded, 0, "local")
+    sch.reverse_compute_at(result, thread, preserve_unit_loops=True)
+    sch.compute_at(padded, ky, preserve_unit_loops=True)
+    for loops in (sch.get_loops(padded), sch.get_loops(result), [pixel, lane]):
+        sch.unroll(loops[-2])
+        sch.vectorize(loops[-1])
+    sch.unroll(kx)
+    if math.prod(kernel.window.kernel) <= depthwise.UNROLLED:
+        sch.unroll(ky)
+    sch.decompose_reduction(product, ky)

@@ -1,0 +1,103 @@
+"""Pointwise convolution and linear layer on a GPU: a matrix product with packed weights.
+
+Weights lie as [N/columns, K, columns], in panels as wide as a block's tile. For the few rows of `warp_product.py` they
+lie as [N, K].
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwc.targets.kernels.cuda.block_tile import (
+    BlockTile,
+    block_tile,
+    lanes_of,
+    schedule_tile_product,
+    tile_product,
+)
+from lwc.targets.kernels.cuda.warp_product import MOST_ROWS, schedule_warp_product, warp_product
+from lwc.targets.kernels.epilogue import Epilogue, at
+from lwc.targets.kernels.gemm import pack_panels
+from lwc.targets.kernels.tiling import RegisterTile
+from lwc.targets.target import Target
+from lwc.tvm_api import Schedule, te
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """y[m, n] = epilogue(sum over k of x[m, k] w[k, n] + bias[n], residual[m, n])."""
+
+    rows: int
+    inner: int
+    outputs: int
+    tile: BlockTile | None  # None: a warp a column of results
+    warp: int
+    epilogue: Epilogue
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run."""
+        return self.rows * self.inner * self.outputs
+
+    @property
+    def stored_columns(self) -> int:
+        """The columns of the result."""
+        return self.outputs
+
+
+def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target) -> Gemm:
+    """The kernel for x (rows, inner) times w (inner, columns), tiled for `target`, which has a GPU."""
+    assert target.gpu is not None
+    few = rows <= MOST_ROWS
+    tile = None if few else block_tile(rows, inner, columns, target.gpu)
+    return Gemm(rows, inner, columns, tile, target.gpu.warp, epilogue)
+
+
+def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights (N, K) in the kernel's order, zeros in the columns and the k that pad."""
+    if kernel.tile is None:
+        return np.ascontiguousarray(weight)
+    return pack_tiles(weight, kernel.tile)
+
+
+def pack_tiles(weight: NDArray[np.float32], tile: BlockTile) -> NDArray[np.float32]:
+    """Weights (N, K) as [N/columns, K, columns] of `tile`, zeros in the columns and the k that pad."""
+    padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % tile.chunk)))
+    return pack_panels(padded, RegisterTile(1, tile.columns, tile.columns))
+
+
+def compute(kernel: Gemm, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
+    """The tensor expression; x (rows, inner), weight packed, bias and residual like y."""
+    product = _product(kernel, x, weight)
+    return te.compute(
+        (kernel.rows, kernel.outputs),
+        lambda i, j: kernel.epilogue(product(i, j) + bias[j], at(residual, i, j)),
+        name="result",
+    )
+
+
+def _product(kernel: Gemm, x: Any, weight: Any) -> Callable[..., Any]:
+    """Gives the product's element at a row and a column."""
+    extents = (kernel.rows, kernel.inner, kernel.outputs)
+    if kernel.tile is None:
+        lanes = lanes_of(kernel.inner)
+        return warp_product(*extents, kernel.warp, lanes, lambda i, k: x[i, k], lambda k, j: weight[j, k])
+    columns = kernel.tile.columns
+    product = tile_product(
+        kernel.tile,
+        (1, *extents),
+        lambda b, i, k: x[i, k],
+        lambda b, k, j: weight[j // columns, k, j % columns],
+    )
+    return lambda i, j: product[0, i, j]
+
+
+def schedule(sch: Schedule, kernel: Gemm) -> None:
+    """Blocks, threads and shared memory for the function that `compute` gave."""
+    if kernel.tile is None:
+        schedule_warp_product(sch, kernel.warp, lanes_of(kernel.inner))
+        return
+    schedule_tile_product(sch, kernel.tile, lanes_of(kernel.inner), lanes_of(kernel.outputs))

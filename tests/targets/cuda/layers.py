@@ -1,0 +1,101 @@
+"""Layers of random numbers for the templates of products and convolutions."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from lwc.targets.kernels.conv2d import Window
+from lwc.targets.kernels.cuda import conv2d, depthwise, gemm
+from lwc.targets.kernels.epilogue import Epilogue
+from tests.targets.cuda.emulation import GPU, Array, Layer, scheduled
+
+SEED = 20
+_ACTIVATIONS = {"identity": lambda x: x, "silu": functional.silu, "hardswish": functional.hardswish}
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A product of (rows, inner) and (inner, columns)."""
+
+    rows: int
+    inner: int
+    columns: int
+    residual: bool = True
+    epilogue: Epilogue = field(default=Epilogue("silu"))
+
+    def layer(self, rng: np.random.Generator) -> Layer:
+        kernel = gemm.plan(self.rows, self.inner, self.columns, self.epilogue, GPU)
+        x, weight = numbers(rng, self.rows, self.inner), numbers(rng, self.columns, self.inner)
+        weight /= np.sqrt(self.inner)
+        bias, residual = numbers(rng, self.columns), numbers(rng, self.rows, self.columns)
+        more = (residual,) if self.residual else ()
+        operands = (x, gemm.pack(kernel, weight), bias, *more)
+
+        def eager(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, *r: torch.Tensor) -> torch.Tensor:
+            return finish(self.epilogue, functional.linear(x, w, b), *r)
+
+        return Layer(scheduled(kernel, gemm, *operands), operands, eager, (x, weight, bias, *more))
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution of an NHWC image of `shape`, or of an NCHW one of the same extents."""
+
+    shape: tuple[int, int, int, int]
+    outputs: int
+    groups: int = 1
+    kernel: tuple[int, int] = (3, 3)
+    stride: int = 1
+    padding: tuple[int, int, int, int] = (1, 1, 1, 1)
+    dilation: int = 1
+    layout: str = "NHWC"
+    residual: bool = True
+    epilogue: Epilogue = field(default=Epilogue("identity", 0.0, 6.0))
+
+    def layer(self, rng: np.random.Generator) -> Layer:
+        batch, height, width, channels = self.shape
+        window = Window(self.kernel, (self.stride,) * 2, self.padding, (self.dilation,) * 2)
+        each = channels // self.groups
+        x, weight = numbers(rng, *self.shape), numbers(rng, self.outputs, each, *self.kernel)
+        weight /= np.sqrt(each * np.prod(self.kernel))
+        extents = (batch, *window.output_size(height, width), self.outputs)
+        constants = (weight, numbers(rng, self.outputs))
+        more = (numbers(rng, *extents),) if self.residual else ()
+        image = x if self.layout == "NHWC" else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        if self.groups == channels == self.outputs:
+            alone = depthwise.plan(self.shape, window, self.epilogue, GPU)
+            operands = (image, depthwise.pack(weight), constants[1], *more)
+            function = scheduled(alone, depthwise, *operands)
+        else:
+            dense = conv2d.plan(
+                image.shape, self.outputs, self.groups, window, self.layout, self.epilogue, GPU
+            )
+            operands = (image, conv2d.pack(dense, weight), constants[1], *more)
+            function = scheduled(dense, conv2d, *operands)
+        return Layer(function, operands, self._eager, (x, *constants, *more))
+
+    def _eager(self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, *r: torch.Tensor) -> torch.Tensor:
+        top, bottom, left, right = self.padding
+        padded = functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
+        y = functional.conv2d(padded, w, b, self.stride, 0, self.dilation, self.groups)
+        return finish(self.epilogue, y.permute(0, 2, 3, 1), *r)
+
+
+def finish(epilogue: Epilogue, y: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
+    """`epilogue` in PyTorch."""
+    y = _ACTIVATIONS[epilogue.activation](y if residual is None else y + residual)
+    return y if epilogue.minimum is None else torch.clamp(y, epilogue.minimum, epilogue.maximum)
+
+
+def numbers(rng: np.random.Generator, *shape: int) -> Array:
+    """Normally distributed."""
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def random_layers(cases: dict[str, Linear] | dict[str, Convolution]) -> dict[str, Layer]:
+    """The layer of each case, of the same numbers in every run."""
+    print(f"seed {SEED}")
+    rng = np.random.default_rng(SEED)
+    return {name: case.layer(rng) for name, case in cases.items()}
