@@ -62,7 +62,9 @@ def run_plainly(
 ) -> dict[str, list[Array]]:
     """The outputs of each program for its sample, the same in both orders of threads."""
     functions = {
-        f"{name}_{key}": function for name, each in programs.items() for key, function in each.functions.items()
+        f"{name}_{key}": function
+        for name, each in programs.items()
+        for key, function in each.functions.items()
     }
     source, launches = cuda_source(functions, GPU)
     library = ctypes.CDLL(str(emulated_kernels(source, find_toolchain(GPU), folder)))
