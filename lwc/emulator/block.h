@@ -4,6 +4,8 @@
  * can, the block is stuck. C++17 without its library.
  */
 #pragma once
+#include "fiber_switch.h"
+
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +40,6 @@ struct block {
     void (*kernel)(void **arguments);
     void **arguments;
     unsigned threads;
-    bool backward;
     void *scheduler;
     fiber *current;
     fiber fibers[MOST_THREADS];
@@ -46,44 +47,6 @@ struct block {
 };
 
 block running;
-
-#if defined(__x86_64__)
-/* Keeps what a call must keep on the stack, stores its pointer in *from, and goes on where `to` was left. */
-extern "C" void lwc_switch(void **from, void *to);
-asm(".text\n.globl lwc_switch\n.hidden lwc_switch\n.type lwc_switch, @function\nlwc_switch:\n"
-    "push %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\n"
-    "mov %rsp, (%rdi)\nmov %rsi, %rsp\n"
-    "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n"
-    ".size lwc_switch, .-lwc_switch\n");
-
-/* A stack from which lwc_switch "returns" to `entry`. */
-static void *new_stack(char *top, void (*entry)())
-{
-    void **words = (void **)top - 2;
-    words[0] = (void *)entry;
-    return memset(words - 6, 0, 6 * sizeof(void *));
-}
-#elif defined(__aarch64__)
-extern "C" void lwc_switch(void **from, void *to);
-asm(".text\n.globl lwc_switch\n.hidden lwc_switch\n.type lwc_switch, %function\nlwc_switch:\n"
-    "sub sp, sp, #160\nstp x19, x20, [sp]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\n"
-    "stp x25, x26, [sp, #48]\nstp x27, x28, [sp, #64]\nstp x29, x30, [sp, #80]\n"
-    "stp d8, d9, [sp, #96]\nstp d10, d11, [sp, #112]\nstp d12, d13, [sp, #128]\nstp d14, d15, [sp, #144]\n"
-    "mov x9, sp\nstr x9, [x0]\nmov sp, x1\n"
-    "ldp x19, x20, [sp]\nldp x21, x22, [sp, #16]\nldp x23, x24, [sp, #32]\n"
-    "ldp x25, x26, [sp, #48]\nldp x27, x28, [sp, #64]\nldp x29, x30, [sp, #80]\n"
-    "ldp d8, d9, [sp, #96]\nldp d10, d11, [sp, #112]\nldp d12, d13, [sp, #128]\nldp d14, d15, [sp, #144]\n"
-    "add sp, sp, #160\nret\n.size lwc_switch, .-lwc_switch\n");
-
-static void *new_stack(char *top, void (*entry)())
-{
-    void **words = (void **)memset(top - 160, 0, 160);
-    words[11] = (void *)entry;
-    return words;
-}
-#else
-#error "fibers are written for x86-64 and 64-bit ARM"
-#endif
 
 /* Back to the scheduler, until the fiber's turn comes again. */
 static void leave(waits state, int line, unsigned lanes)
@@ -190,60 +153,6 @@ static bool run_fibers(void (*kernel)(void **), void **arguments, unsigned threa
     return all;
 }
 
-/* Waits for the lanes of `lanes` that come to this line; gives those that came. */
-static inline unsigned meet(int line, unsigned lanes)
-{
-    leave(FOR_WARP, line, lanes);
-    return running.current->lanes;
-}
-
-/* The value of the lane `source` among those in `lanes`; the own one where that is not among them. */
-template <class T> static T exchange(int line, unsigned lanes, T value, unsigned source)
-{
-    fiber *self = running.current;
-    unsigned turn = self->turn++ & 1;
-    memcpy(&self->exchanged[turn], &value, sizeof(T));
-    meet(line, lanes);
-    fiber *first = running.fibers + (self - running.fibers) / WARP * WARP;
-    if (lanes >> source & 1)
-        memcpy(&value, &first[source].exchanged[turn], sizeof(T));
-    return value;
-}
-
-static inline unsigned lane()
-{
-    return (unsigned)(running.current - running.fibers) % WARP;
-}
-
-template <class T> static T shuffle_down(int line, unsigned lanes, T value, unsigned delta, unsigned width = WARP)
-{
-    unsigned own = lane(), source = own + delta;
-    return exchange(line, lanes, value, own % width + delta < width ? source : own);
-}
-
-template <class T> static T shuffle_up(int line, unsigned lanes, T value, unsigned delta, unsigned width = WARP)
-{
-    unsigned own = lane();
-    return exchange(line, lanes, value, own % width >= delta ? own - delta : own);
-}
-
-template <class T> static T shuffle_xor(int line, unsigned lanes, T value, unsigned mask, unsigned width = WARP)
-{
-    unsigned own = lane(), source = own ^ mask;
-    return exchange(line, lanes, value, source / width == own / width ? source : own);
-}
-
-template <class T> static T shuffle(int line, unsigned lanes, T value, unsigned source, unsigned width = WARP)
-{
-    return exchange(line, lanes, value, lane() / width * width + source % width);
-}
-
 } // namespace lwc
 
 #define __syncthreads() lwc::leave(lwc::FOR_BLOCK, __LINE__, 0)
-#define __syncwarp(...) lwc::meet(__LINE__, __activemask())
-#define __activemask() lwc::meet(__LINE__, 0)
-#define __shfl_sync(...) lwc::shuffle(__LINE__, __VA_ARGS__)
-#define __shfl_up_sync(...) lwc::shuffle_up(__LINE__, __VA_ARGS__)
-#define __shfl_down_sync(...) lwc::shuffle_down(__LINE__, __VA_ARGS__)
-#define __shfl_xor_sync(...) lwc::shuffle_xor(__LINE__, __VA_ARGS__)

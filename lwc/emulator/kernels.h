@@ -3,7 +3,7 @@
  * Shared memory lies in a section of each kernel's own, so that it can be overwritten before each block.
  */
 #pragma once
-#include "block.h"
+#include "warp.h"
 
 #include <math.h>
 

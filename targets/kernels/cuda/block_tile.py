@@ -7,7 +7,7 @@ takes a function that gives the elements of the left operand, and fetches them o
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lwc.targets.gpu import Gpu
@@ -16,7 +16,11 @@ from lwc.tvm_api import Schedule, te, tirx
 
 # Of float32 values in one load or store.
 LANES = 4
+# Of K, at least, that is fetched at a time.
 _CHUNK = 16
+_CHUNKS = (_CHUNK, 2 * _CHUNK, 4 * _CHUNK)
+# Of each thread.
+_LOADS_ON_THE_WAY = 4
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,23 @@ _SHAPES = (
 
 def block_tile(rows: int, inner: int, columns: int, gpu: Gpu, batch: int = 1) -> BlockTile:
     """The tile for `batch` products of `rows` x `inner` and `inner` x `columns`."""
-    chunk = inner if inner <= 2 * _CHUNK else _CHUNK
-    tiles = [BlockTile(*shape, chunk) for shape in _SHAPES]
-    return min(tiles, key=lambda tile: _cost(tile, rows, columns, gpu, batch))
+    tiles = [BlockTile(*shape, _CHUNK) for shape in _SHAPES]
+    tile = min(tiles, key=lambda tile: _cost(tile, rows, columns, gpu, batch))
+    return replace(tile, chunk=_chunk(tile, inner))
+
+
+def _chunk(tile: BlockTile, inner: int) -> int:
+    """How much of K to fetch at a time: each thread waits for a few loads at once, but few of zeros beyond K."""
+    if inner <= 2 * _CHUNK:
+        return inner
+    fetched = LANES * _LOADS_ON_THE_WAY * tile.threads
+    fitting = [
+        chunk
+        for chunk in _CHUNKS
+        if chunk * (tile.rows + tile.columns) < 2 * fetched
+        and 8 * round_up(inner, chunk) <= 9 * round_up(inner, _CHUNK)
+    ]
+    return max(fitting, default=_CHUNK)
 
 
 def _cost(tile: BlockTile, rows: int, columns: int, gpu: Gpu, batch: int) -> float:

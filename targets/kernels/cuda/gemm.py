@@ -84,7 +84,8 @@ def _product(kernel: Gemm, x: Any, weight: Any) -> Callable[..., Any]:
     extents = (kernel.rows, kernel.inner, kernel.outputs)
     if kernel.tile is None:
         lanes = lanes_of(kernel.inner)
-        return warp_product(*extents, kernel.warp, lanes, lambda i, k: x[i, k], lambda k, j: weight[j, k])
+        sums = warp_product(*extents, kernel.warp, lanes, lambda i, k: x[i, k], lambda k, j: weight[j, k])
+        return lambda i, j: sums[i, j]
     columns = kernel.tile.columns
     product = tile_product(
         kernel.tile,

@@ -1,5 +1,6 @@
 """Layers of random numbers for the templates of products and convolutions."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,15 @@ from lwc.targets.kernels.epilogue import Epilogue
 from tests.targets.cuda.emulation import GPU, Array, Layer, scheduled
 
 SEED = 20
-_ACTIVATIONS = {"identity": lambda x: x, "silu": functional.silu, "hardswish": functional.hardswish}
+_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "identity": lambda x: x,
+    "sigmoid": torch.sigmoid,
+    "silu": functional.silu,
+    "hardsigmoid": functional.hardsigmoid,
+    "hardswish": functional.hardswish,
+    "gelu": functional.gelu,
+    "tanh": torch.tanh,
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,7 @@ def numbers(rng: np.random.Generator, *shape: int) -> Array:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def random_layers(cases: dict[str, Linear] | dict[str, Convolution]) -> dict[str, Layer]:
+def random_layers(cases: Mapping[str, Linear | Convolution]) -> dict[str, Layer]:
     """The layer of each case, of the same numbers in every run."""
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)

@@ -2,13 +2,15 @@
 
 import pytest
 
+from lwc.targets.gpu import Gpu
 from lwc.targets.kernels.cuda.block_tile import block_tile
-from lwc.targets.kernels.epilogue import Epilogue
-from tests.targets.cuda.emulation import GPU, check_layers, require_right
+from lwc.targets.kernels.epilogue import ACTIVATIONS, Epilogue
+from tests.targets.cuda.emulation import check_layers, require_right
 from tests.targets.cuda.layers import Linear, random_layers
 
 pytestmark = pytest.mark.slow
 
+SM_80 = Gpu("sm_80", multiprocessors=108)
 CASES = {
     "classifier": Linear(1, 256, 250),
     "one_channel": Linear(1, 1, 1),
@@ -23,6 +25,7 @@ CASES = {
     "deep": Linear(49, 512, 128),
     "eight_columns": Linear(3001, 24, 8),
     "wide": Linear(6, 64, 1000),
+    **{name: Linear(9, 16, 12, epilogue=Epilogue(name)) for name in ACTIVATIONS},
 }
 
 
@@ -39,14 +42,14 @@ def test_product(differences: dict[str, Exception | None], name: str) -> None:
 @pytest.mark.parametrize("rows", [5, 49, 196, 784, 12544, 100000])
 @pytest.mark.parametrize("columns", [1, 8, 24, 65, 512])
 def test_tiles_fit_a_block(rows: int, columns: int) -> None:
-    tile = block_tile(rows, 512, columns, GPU.gpu)
+    tile = block_tile(rows, 512, columns, SM_80)
     assert tile.threads in (64, 128, 256)
-    assert 4 * (tile.rows * (tile.chunk + 4) + tile.chunk * tile.columns) <= GPU.gpu.shared_bytes
+    assert 4 * (tile.rows * (tile.chunk + 4) + tile.chunk * tile.columns) <= SM_80.shared_bytes
     # A block is not mostly beside the results.
     assert tile.columns <= 4 * max(8, columns)
 
 
 def test_small_products_are_spread_over_the_multiprocessors() -> None:
-    tile = block_tile(196, 256, 256, GPU.gpu)
-    assert -(-196 // tile.rows) * -(-256 // tile.columns) > GPU.gpu.multiprocessors // 2
-    assert block_tile(50176, 256, 256, GPU.gpu).rows >= 64
+    tile = block_tile(196, 256, 256, SM_80)
+    assert -(-196 // tile.rows) * -(-256 // tile.columns) > SM_80.multiprocessors // 2
+    assert block_tile(50176, 256, 256, SM_80).rows >= 64

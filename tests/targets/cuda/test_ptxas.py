@@ -5,13 +5,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lwc.lower.cuda_source import cuda_source
 from lwc.targets.cuda import cuda_target
 from tests.targets.cuda.emulation import Layer
-from tests.targets.cuda.layers import SEED, Convolution, Linear
+from tests.targets.cuda.layers import Convolution, Linear, random_layers
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,7 +18,7 @@ pytestmark = [
 ]
 
 # Those that most of a network's time goes into, and those of most registers.
-_CASES = {
+_CASES: dict[str, Linear | Convolution] = {
     "row": Linear(1, 1024, 1000),
     "small": Linear(49, 512, 512),
     "pixels": Linear(12544, 64, 128),
@@ -34,8 +33,7 @@ _CASES = {
 
 @pytest.fixture(scope="module")
 def layers() -> dict[str, Layer]:
-    rng = np.random.default_rng(SEED)
-    return {name: case.layer(rng) for name, case in _CASES.items()}
+    return random_layers(_CASES)
 
 
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_80", "sm_90"])
