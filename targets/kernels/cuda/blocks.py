@@ -34,10 +34,13 @@ def loops(sch: Schedule, block: Any) -> tuple[list[Any], list[Any]]:
 
     Loops that stand around the block's own are left out. A block without any gets one of a single step.
     """
-    if not sch.get_loops(block):
-        return [sch.add_unit_loop(block)], []
     axes = list(sch.get(block).iter_vars)
     around = list(sch.get_loops(block))
+    if len(around) < len(axes):
+        # TVM makes no loop of a single step where it moves a block.
+        axes = [axis for axis in axes if int(axis.dom.extent) > 1]
+    if not axes:
+        return around[-1:] or [sch.add_unit_loop(block)], []
     own = list(zip(around[len(around) - len(axes) :], axes, strict=True))
     spatial = [loop for loop, axis in own if not _reduces(axis)]
     return spatial, [loop for loop, axis in own if _reduces(axis)]

@@ -36,7 +36,9 @@ def schedule(sch: Schedule, target: Target) -> None:
     Raises UnsupportedError for a function that cannot be one launch, and for a target without a GPU.
     """
     if target.gpu is None:
-        raise UnsupportedError(f"target {target.name!r}: has no GPU; give one of those that `lwc targets` lists")
+        raise UnsupportedError(
+            f"target {target.name!r}: has no GPU; give one of those that `lwc targets` lists"
+        )
     _keep_out_of_outputs(sch)
     for block in blocks(sch):
         if not among(sch, block, results(sch)) and not reduced_axes(sch, block):
