@@ -80,13 +80,16 @@ def lowered_program() -> LoweredProgram:
 def interface() -> emit.Interface:
     """Its tensors."""
 
-    def tensor(name: str, dtype: str) -> TensorInfo:
-        return TensorInfo(name=name, dtype=dtype, shape=(N,), layout="dims")
+    def real(name: str) -> TensorInfo:
+        return TensorInfo(name=name, dtype="float32", shape=(N,), layout="dims")
+
+    def integers(name: str) -> TensorInfo:
+        return TensorInfo(name=name, dtype="uint8", shape=(N,), layout="dims")
 
     return emit.Interface(
         "affine",
-        (tensor("x", "float32"), tensor("m", "uint8")),
-        (tensor("z", "float32"), tensor("w", "uint8")),
+        (real("x"), integers("m")),
+        (real("z"), integers("w")),
         0,
     )
 

@@ -42,7 +42,7 @@ class Program:
             "LWC_EMULATED_KERNELS": str(self.folder / "kernels.so"),
             **{f"LWC_EMULATOR_{key}": value for key, value in variables.items()},
         }
-        command = [self.folder / self.name, *arguments]
+        command = [str(self.folder / self.name), *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert "Sanitizer" not in done.stderr, done.stderr[-4000:]
         return done

@@ -4,7 +4,8 @@
  * takes a few microseconds, most of them to begin, as would giving the graph other addresses. */
 #include "cuda/gpu_context.h"
 
-/* Values in the GPU's memory cannot be looked at without waiting for them. */
+/* On the calling thread: the 600 KB of an image take 10 microseconds. Values in the GPU's memory cannot be looked at
+ * without waiting for them. */
 static lwc_status check_values(const lwc_program *program, const lwc_tensor_data *inputs)
 {
     for (uint32_t i = 0; i < program->input_count; i++) {
