@@ -18,15 +18,15 @@ N, BLOCK = 192, 64
 BIAS = (np.arange(N) % 7).astype(np.float32)
 
 SOURCE = """
-extern "C" __global__ void __launch_bounds__(64) affine(float *y, const float *x, const float *bias) {
+extern "C" __global__ void __launch_bounds__(64) affine(float* y, const float* x, const float* bias) {
     const int i = blockIdx.x * 64 + threadIdx.x;
     y[i] = 2 * (x[i] + bias[i]);
 }
-extern "C" __global__ void __launch_bounds__(64) negate(float *z, const float *y) {
+extern "C" __global__ void __launch_bounds__(64) negate(float* z, const float* y) {
     const int i = blockIdx.x * 64 + threadIdx.x;
     z[i] = -y[i];
 }
-extern "C" __global__ void __launch_bounds__(64) count_up(unsigned char *w, const unsigned char *m) {
+extern "C" __global__ void __launch_bounds__(64) count_up(unsigned char* w, const unsigned char* m) {
     const int i = blockIdx.x * 64 + threadIdx.x;
     w[i] = m[i] + 1;
 }
@@ -80,13 +80,16 @@ def lowered_program() -> LoweredProgram:
 def interface() -> emit.Interface:
     """Its tensors."""
 
-    def tensor(name: str, dtype: str) -> TensorInfo:
-        return TensorInfo(name=name, dtype=dtype, shape=(N,), layout="dims")
+    def real(name: str) -> TensorInfo:
+        return TensorInfo(name=name, dtype="float32", shape=(N,), layout="dims")
+
+    def integers(name: str) -> TensorInfo:
+        return TensorInfo(name=name, dtype="uint8", shape=(N,), layout="dims")
 
     return emit.Interface(
         "affine",
-        (tensor("x", "float32"), tensor("m", "uint8")),
-        (tensor("z", "float32"), tensor("w", "uint8")),
+        (real("x"), integers("m")),
+        (real("z"), integers("w")),
         0,
     )
 

@@ -156,6 +156,9 @@ static void wrong(void)
     const lwc_tensor_data as_device[] = {{z, sizeof all.z, LWC_CUDA}, all.outputs[1]};
     EXPECT(affine_run(context, all.inputs, 2, as_device, 2) == LWC_ERROR_DEVICE);
     EXPECT(strstr(affine_last_error(), "cuMemcpyDtoDAsync_v2") != NULL);
+    /* Equal addresses in different memories are no overlap. */
+    const lwc_tensor_data same[] = {as_device[0], all.inputs[1]};
+    EXPECT(affine_run(context, same, 2, host_outputs, 2) == LWC_ERROR_DEVICE);
     const lwc_tensor_data inputs[] = {{z, sizeof all.x, LWC_HOST}, all.inputs[1]};
     memset(z, 0, sizeof z);
     z[N - 1] = NAN;

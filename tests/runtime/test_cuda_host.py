@@ -42,7 +42,7 @@ class Program:
             "LWC_EMULATED_KERNELS": str(self.folder / "kernels.so"),
             **{f"LWC_EMULATOR_{key}": value for key, value in variables.items()},
         }
-        command = [self.folder / self.name, *arguments]
+        command = [str(self.folder / self.name), *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
         assert "Sanitizer" not in done.stderr, done.stderr[-4000:]
         return done
@@ -102,6 +102,12 @@ def calls(log: list[str]) -> Counter[str]:
     return Counter(line.rsplit(" ", 1)[0] for line in log[:-1])
 
 
+def assert_nothing_left(log: list[str]) -> None:
+    """Everything was given back by itself, and nothing with the driver's context alone."""
+    assert log[-1] == NOTHING_LEFT
+    assert not [line for line in log if line.startswith("abandoned")]
+
+
 def test_two_contexts_share_weights_and_module_and_launch_a_graph_that_was_captured_once(
     program: Program,
 ) -> None:
@@ -114,16 +120,14 @@ def test_two_contexts_share_weights_and_module_and_launch_a_graph_that_was_captu
     assert counts["cuModuleLoadData"] == 1
     # The weights, and the memory of each context.
     assert counts["cuMemAlloc_v2"] == counts["cuMemFree_v2"] == 1 + 2
-    assert log[-1] == NOTHING_LEFT
+    assert_nothing_left(log)
     # Nothing runs while it is captured.
     assert log.index("kernel affine 0") > log.index("cuGraphLaunch 0")
 
 
 @pytest.mark.parametrize("part", ["device", "stream", "profile", "wrong", "threads", "fork"])
 def test_runs_are_right_and_leave_nothing(program: Program, part: str) -> None:
-    log = program.log(part)
-    assert log[-1] == NOTHING_LEFT
-    assert not [line for line in log if line.startswith("abandoned")]
+    assert_nothing_left(program.log(part))
 
 
 def test_a_profile_launches_each_call_by_itself(program: Program) -> None:
@@ -166,9 +170,9 @@ def test_whatever_call_of_the_driver_fails_is_named_and_the_next_run_is_right(
         ({"CAPABILITY": "86"}, 0, "^$"),
         ({"CAPABILITY": "90"}, DEVICE, r"driver is for CUDA 13\.0, the model needs 13\.1"),
         ({"CAPABILITY": "90", "VERSION": "13010"}, 0, "^$"),
-        ({"MEMORY": "831"}, MEMORY, "the GPU has not 832 bytes free"),
+        ({"MEMORY": "831"}, MEMORY, "the GPU does not have 832 bytes free"),
         # Multiples of 256: the arena 1024, each float32 768, each uint8 256.
-        ({"MEMORY": "3903"}, MEMORY, "the GPU has not 3072 bytes free"),
+        ({"MEMORY": "3903"}, MEMORY, "the GPU does not have 3072 bytes free"),
     ],
 )
 def test_what_the_machine_lacks_is_said(
@@ -177,6 +181,18 @@ def test_what_the_machine_lacks_is_said(
     done = Program(folder, "cuda_open_test").run(**variables)
     assert done.returncode == status, done.stdout + done.stderr
     assert re.search(text, done.stdout.strip()), done.stdout
+
+
+def test_the_header_is_valid_cpp_and_says_what_a_gpu_takes(folder: Path) -> None:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no g++ or clang++ on this machine")
+    (folder / "use.cpp").write_text('#include "affine.h"\nauto *run = affine_run_on_stream;\n')
+    command = [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "use.cpp"]
+    subprocess.run(command, cwd=folder, check=True, timeout=60)
+    header = (folder / "affine.h").read_text()
+    assert "It runs on an NVIDIA GPU, sm_80 or later" in header
+    assert "3072 bytes of the GPU's memory, and the first one 832 more" in header
 
 
 def test_a_machine_without_a_driver_is_told_what_to_install(folder: Path, tmp_path: Path) -> None:
@@ -206,4 +222,4 @@ def test_the_stand_in_refuses_what_the_driver_refuses_and_counts_what_is_left(fo
 
 def test_threads_do_not_race(tmp_path: Path) -> None:
     build(tmp_path, *THREAD)
-    assert Program(tmp_path, "cuda_api_test").log("threads")[-1] == NOTHING_LEFT
+    assert_nothing_left(Program(tmp_path, "cuda_api_test").log("threads"))

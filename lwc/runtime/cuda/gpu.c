@@ -86,6 +86,6 @@ lwc_status lwc_gpu_allocate(const lwc_driver *driver, size_t bytes, cu_pointer *
     const cu_result result = driver->cuMemAlloc_v2(pointer, bytes ? bytes : 1);
     if (result != CU_OUT_OF_MEMORY)
         return lwc_driver_status(driver, result, "cuMemAlloc_v2");
-    lwc_set_error("create_context: the GPU has not %zu bytes free (cuMemAlloc_v2)", bytes);
+    lwc_set_error("create_context: the GPU does not have %zu bytes free (cuMemAlloc_v2)", bytes);
     return LWC_ERROR_MEMORY;
 }
