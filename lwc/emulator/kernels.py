@@ -15,7 +15,7 @@ _WAITS = re.compile(r"\b__(?:sync|shfl|activemask)")
 _OPTIONS = (
     *("-x", "c++", "-std=c++17", "-nostdinc++", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
     # Products and sums become one operation, as nvcc makes them.
-    *("-O2", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-sanitize=all"),
+    *("-O2", "-ffp-contract=fast", "-fno-math-errno", "-fno-sanitize=all"),
     *("-fPIC", "-shared", "-fvisibility=hidden", "-w"),
 )
 
@@ -32,7 +32,7 @@ class _Kernel:
     shares: bool
 
 
-def emulated_kernels(source: str, toolchain: Toolchain, folder: Path) -> Path:
+def emulated_kernels(source: str, toolchain: Toolchain, folder: Path, native: bool = True) -> Path:
     """The kernels of `source`, as `lwc.lower.cuda_source` gives it, in a library `kernels.so` in `folder`.
 
     It exports `int lwc_emulate(const char *kernel, const unsigned grid[3], const unsigned block[3], void **arguments)`,
@@ -40,13 +40,14 @@ def emulated_kernels(source: str, toolchain: Toolchain, folder: Path) -> Path:
     launch bounds, 3 where threads of a block wait for each other for ever; and `int lwc_emulates(const char *kernel)`.
     The environment variable LWC_EMULATOR_ORDER, `forward` or `backward`, is the order of the blocks and threads.
 
-    `toolchain` compiles for this machine. Raises ResourceError where it fails.
+    `native`: it runs on the processor that compiles it, whose instructions it then uses; otherwise on any that
+    `toolchain` compiles for. Raises ResourceError where compiling fails.
     """
     kernels = _kernels(source)
     folder = folder.resolve()
     (folder / "kernels.cpp").write_text(_with_sections(source, kernels) + _table(kernels))
     with as_file(files("lwc.emulator")) as headers:
-        options = [*_OPTIONS, f"-I{headers}", "-o", "kernels.so"]
+        options = [*_OPTIONS, *(["-march=native"] if native else []), f"-I{headers}", "-o", "kernels.so"]
         toolchain.run([*options, "kernels.cpp", "-lm", "-lpthread"], folder)
     return folder / "kernels.so"
 

@@ -10,6 +10,7 @@ from lwc.targets.target import Target
 from lwc.tvm_api import cuda_code, structural_map, structural_walk, tirx, tvm
 
 _FIRST_KERNEL = 'extern "C" __global__'
+_NO_LETTERS = re.compile(r"\W+", re.ASCII)
 _OPERAND = re.compile(r"_(\d+)_ptr(_\d+)?$")
 
 # What TVM writes without a header of its own; neither nvcc, NVRTC nor the emulator then needs any.
@@ -48,9 +49,12 @@ def cuda_source(functions: dict[str, tirx.PrimFunc], target: Target) -> tuple[st
 
 
 def _with_numbered_operands(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """`function` whose operands' names end in their positions: a kernel has its parameters in an order of its own."""
+    """`function` whose operands' names end in their positions: a kernel has its parameters in an order of its own.
+
+    Where a layer gave an operand its name, that may be none in C.
+    """
     numbered = [
-        (operand, tvm.ir.Var(f"{operand.name}_{position}", operand.ty))
+        (operand, tvm.ir.Var(f"{_NO_LETTERS.sub('_', operand.name)}_{position}", operand.ty))
         for position, operand in enumerate(function.params)
     ]
 

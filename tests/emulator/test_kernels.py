@@ -1,6 +1,7 @@
 """Emulated kernels do what a GPU's would: threads, barriers, shuffles, shared memory, and what is wrong is said."""
 
 import ctypes
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,14 @@ def test_vectors_and_dot_products(library: ctypes.CDLL) -> None:
     y = np.zeros(8, np.int32)
     assert run(library, "products", y, block=1) == 0
     assert y.tolist() == [1 + 127 * 1 + 128 * 1 + 2 * 2 - 3 * 3, 0, 0, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.skipif(find_spec("ziglang") is None, reason="ziglang is not installed")
+def test_library_for_another_processor(tmp_path: Path) -> None:
+    toolchain = find_toolchain(cuda_target("sm_87"))
+    library = emulated_kernels(_SOURCE, toolchain, tmp_path, native=False)
+    arm = 183  # EM_AARCH64
+    assert int.from_bytes(library.read_bytes()[18:20], "little") == arm
 
 
 def test_source_that_is_no_c(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from lwc.tvm_api import Schedule, te, tirx, tvm
 GPU = cuda_target("sm_80")
 
 
-def difference(extent: int, threads: int) -> tirx.PrimFunc:
-    """y = max(a - b, -infinity), with operands of one name; on the processor where `threads` is 0."""
-    a, b = (te.placeholder((extent,), name="x") for _ in "ab")
+def difference(extent: int, threads: int, name: str = "x") -> tirx.PrimFunc:
+    """y = max(a - b, -infinity), with operands of one `name`; on the processor where `threads` is 0."""
+    a, b = (te.placeholder((extent,), name=name) for _ in "ab")
     lowest = tirx.const(float("-inf"), "float32")
     y = te.compute((extent,), lambda i: tirx.max(a[i] - b[i], lowest), name="x")
     sch = Schedule(tvm.IRModule({"main": te.create_prim_func([a, b, y])}))
@@ -71,7 +71,8 @@ def test_too_many_threads() -> None:
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 def test_nvcc_takes_the_source(tmp_path: Path) -> None:
-    (tmp_path / "kernels.cu").write_text(cuda_source({"difference": difference(300, 128)}, GPU)[0])
+    function = difference(300, 128, name="layers/0.conv/é_")
+    (tmp_path / "kernels.cu").write_text(cuda_source({"difference": function}, GPU)[0])
     command = [
         "nvcc",
         "-cubin",

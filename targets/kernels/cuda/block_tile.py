@@ -18,9 +18,11 @@ from lwc.tvm_api import Schedule, te, tirx
 LANES = 4
 # Of K, at least, that is fetched at a time.
 _CHUNK = 16
-_CHUNKS = (_CHUNK, 2 * _CHUNK, 4 * _CHUNK)
-# Of each thread.
-_LOADS_ON_THE_WAY = 4
+_CHUNKS = (_CHUNK, 2 * _CHUNK)
+# Of a multiprocessor.
+_THREADS_TO_HIDE_LATENCY = 256
+# A multiprocessor multiplies so many pairs while it fetches one value from global memory; an estimate.
+_FETCH = 8
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,17 @@ def block_tile(rows: int, inner: int, columns: int, gpu: Gpu, batch: int = 1) ->
     """The tile for `batch` products of `rows` x `inner` and `inner` x `columns`."""
     tiles = [BlockTile(*shape, _CHUNK) for shape in _SHAPES]
     tile = min(tiles, key=lambda tile: _cost(tile, rows, columns, gpu, batch))
-    return replace(tile, chunk=_chunk(tile, inner))
+    return replace(tile, chunk=_chunk(tile, inner, gpu))
 
 
-def _chunk(tile: BlockTile, inner: int) -> int:
-    """How much of K to fetch at a time: each thread waits for a few loads at once, but few of zeros beyond K."""
+def _chunk(tile: BlockTile, inner: int, gpu: Gpu) -> int:
+    """How much of K to fetch at a time: what leaves room for other blocks, and few zeros beyond K."""
     if inner <= 2 * _CHUNK:
         return inner
-    fetched = LANES * _LOADS_ON_THE_WAY * tile.threads
     fitting = [
         chunk
         for chunk in _CHUNKS
-        if chunk * (tile.rows + tile.columns) < 2 * fetched
+        if 4 * chunk * (tile.rows + tile.columns) <= gpu.shared_bytes // 4
         and 8 * round_up(inner, chunk) <= 9 * round_up(inner, _CHUNK)
     ]
     return max(fitting, default=_CHUNK)
@@ -75,10 +76,7 @@ def _cost(tile: BlockTile, rows: int, columns: int, gpu: Gpu, batch: int) -> flo
     # A multiprocessor hides latency with several blocks' threads, and idles where it has few.
     waves = -(-blocks // gpu.multiprocessors)
     busy = min(1.0, waves * tile.threads / _THREADS_TO_HIDE_LATENCY)
-    return waves * tile.rows * tile.columns * (1 + loads + 8 * fetches) / busy
-
-
-_THREADS_TO_HIDE_LATENCY = 256
+    return waves * tile.rows * tile.columns * (1 + loads + _FETCH * fetches) / busy
 
 
 def tile_product(
@@ -146,6 +144,17 @@ def schedule_tile_product(
     for loop in (step, row, column):
         sch.unroll(loop)
     sch.decompose_reduction(product, chunk)
+    if int(sch.get(chunk).extent) > 1:
+        _fetch_ahead(sch, chunk, (left, right))
+
+
+def _fetch_ahead(sch: Schedule, chunk: Any, fetched: tuple[Any, Any]) -> None:
+    """Load the next chunk into registers before this one is multiplied, and store it in shared memory after that."""
+    for block in fetched:
+        sch.annotate(block, "tirx.manifest_shared_memory_local_stage", 1)
+    # Of: load left, store left, load right, store right, multiply.
+    sch.annotate(chunk, "software_pipeline_stage", [0, 0, 0, 0, 1])
+    sch.annotate(chunk, "software_pipeline_order", [0, 3, 1, 4, 2])
 
 
 def _fetch_together(sch: Schedule, block: Any, lanes: int, threads: int, turned: bool) -> None:
