@@ -1,0 +1,310 @@
+"""Softmax attention on a GPU: a block of threads takes some queries of one head, and keeps all their scores.
+
+Each warp has queries of its own. Its lanes take neighbouring keys for the scores, and neighbouring channels for the
+result. Keys come through shared memory, a chunk at a time, for all warps; the weights that a warp computed are there for
+its lanes. Queries and keys are rounded up to whole blocks and chunks, so that no thread leaves the others at a barrier.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwc.errors import UnsupportedError
+from lwc.targets.gpu import Gpu
+from lwc.targets.kernels.attention import Heads
+from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.kernels.tiling import round_up
+from lwc.targets.target import Target
+from lwc.tvm_api import Schedule, te, tirx
+
+_WARPS = 4
+# For a chunk of keys in shared memory, where more than one key a lane is taken.
+_CHUNK_BYTES = 12 * 1024
+_LOWEST = float(np.finfo(np.float32).min)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """y[b, m, h] = epilogue(softmax(scale * q k^T + bias) v) of head h, each (value size)."""
+
+    batch: int
+    heads: int
+    queries: int
+    keys: int
+    query_heads: Heads
+    key_heads: Heads
+    value_heads: Heads
+    scale: float
+    biased: bool
+    epilogue: Epilogue
+    warp: int
+    warp_queries: int
+    lane_keys: int  # in a chunk
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one run, of both products."""
+        sizes = self.query_heads.size + self.value_heads.size
+        return self.batch * self.heads * self.queries * self.keys * sizes
+
+    @property
+    def block_queries(self) -> int:
+        """The queries of a block."""
+        return _WARPS * self.warp_queries
+
+    @property
+    def chunk(self) -> int:
+        """The keys that are in shared memory at a time."""
+        return self.warp * self.lane_keys
+
+    @property
+    def padded_keys(self) -> int:
+        """`keys` rounded up to whole chunks."""
+        return round_up(self.keys, self.chunk)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of threads."""
+        return self.batch * self.heads * -(-self.queries // self.block_queries)
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block: queries, a chunk of keys, and scores; the weights take the place of these."""
+        size = self.query_heads.size
+        rows = self.block_queries * (size + self.padded_keys)
+        return 4 * (rows + self.chunk * (size + 1))
+
+
+def plan(
+    batch: int,
+    heads: int,
+    queries: int,
+    keys: int,
+    query_heads: Heads,
+    key_heads: Heads,
+    value_heads: Heads,
+    scale: float,
+    biased: bool,
+    epilogue: Epilogue,
+    target: Target,
+) -> Attention:
+    """The kernel for `heads` of each of `batch` images; `target` has a GPU.
+
+    Raises UnsupportedError where the scores of a few queries take more than a block's shared memory.
+    """
+    gpu = target.gpu
+    assert gpu is not None
+    fits = 4 * gpu.warp * (query_heads.size + 1)
+    lane_keys = next((n for n in (4, 2) if fits * n <= _CHUNK_BYTES and gpu.warp * n < 2 * keys), 1)
+    smallest = Attention(
+        *(batch, heads, queries, keys, query_heads, key_heads, value_heads, scale, biased, epilogue),
+        warp=gpu.warp,
+        warp_queries=1,
+        lane_keys=lane_keys,
+    )
+    return _with_more_queries(smallest, gpu)
+
+
+def _with_more_queries(kernel: Attention, gpu: Gpu) -> Attention:
+    """As many queries a warp as fit, and leave no multiprocessor idle: they share what is read of the keys."""
+    if kernel.shared_bytes > gpu.shared_bytes:
+        raise UnsupportedError(
+            f"attention over {kernel.keys} keys: {kernel.shared_bytes} bytes of shared memory, of {gpu.shared_bytes}; "
+            "use a smaller image"
+        )
+    larger = (replace(kernel, warp_queries=count) for count in (4, 2))
+    fitting = (
+        each
+        for each in larger
+        if each.shared_bytes <= gpu.shared_bytes and each.blocks >= gpu.multiprocessors
+    )
+    return next(fitting, kernel)
+
+
+def pack(kernel: Attention, bias: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bias (heads, M, N) in the kernel's order, which is the same."""
+    return np.ascontiguousarray(bias)
+
+
+def compute(kernel: Attention, query: Any, key: Any, value: Any, bias: Any = None) -> Any:
+    """The tensor expression; query (B, M, Cq), key (B, N, Ck), value (B, N, Cv), bias (heads, M, N).
+
+    The result is (B, M, heads, value size).
+    """
+    scores = _scores(kernel, query, key, bias)
+    rows = tuple(scores.shape[:3])
+
+    def over_keys(name: str, reduce: Any, of: Any) -> Any:
+        """What `reduce` makes of all keys of the tensor `of`."""
+        axes = [te.reduce_axis((0, extent), name="n") for extent in of.shape[3:]]
+        return te.compute(rows, lambda b, h, m: reduce(of[(b, h, m, *axes)], axis=axes), name=name)
+
+    maximum = over_keys("maximum", te.max, scores)
+    weights = te.compute(
+        scores.shape,
+        lambda b, h, m, i, lane: tirx.exp(scores[b, h, m, i, lane] - maximum[b, h, m]),
+        name="weights",
+    )
+    total = over_keys("total", te.sum, weights)
+    mixed = _mixed(kernel, weights, value)
+    mean = te.compute(
+        mixed.shape,
+        lambda b, h, m, j: kernel.epilogue(mixed[b, h, m, j] / total[b, h, m]),
+        name="mean",
+    )
+    return te.compute(
+        (kernel.batch, kernel.queries, kernel.heads, kernel.value_heads.size),
+        lambda b, m, h, j: mean[b, h, m, j],
+        name="result",
+    )
+
+
+def _scores(kernel: Attention, query: Any, key: Any, bias: Any) -> Any:
+    """scale * q k^T + bias as (B, heads, M, N / lanes, lanes), both rounded up; keys that pad have the lowest score.
+
+    The lanes of a warp are an axis of their own: TVM would compute what lies between two elements of a lane, too.
+    """
+    at_query, at_key = kernel.query_heads, kernel.key_heads
+    images, rows = (kernel.batch, kernel.heads), round_up(kernel.queries, kernel.block_queries)
+    last_query, last_key = kernel.queries - 1, kernel.keys - 1
+    scale = tirx.const(kernel.scale, "float32")
+    queries = te.compute(
+        (*images, rows, at_query.size),
+        # Queries beyond the last repeat it: their results are never stored.
+        lambda b, h, m, k: (
+            scale * query[b, tirx.min(m, last_query), at_query.offset + h * at_query.stride + k]
+        ),
+        name="queries",
+    )
+    keys = te.compute(
+        (*images, kernel.padded_keys, at_key.size),
+        lambda b, h, n, k: key[b, tirx.min(n, last_key), at_key.offset + h * at_key.stride + k],
+        name="keys",
+    )
+    k = te.reduce_axis((0, at_query.size), name="k")
+    warp = kernel.warp
+    product = te.compute(
+        (*images, rows, kernel.padded_keys // warp, warp),
+        lambda b, h, m, i, lane: te.sum(queries[b, h, m, k] * keys[b, h, i * warp + lane, k], axis=k),
+        name="product",
+    )
+
+    def score(b: Any, h: Any, m: Any, i: Any, lane: Any) -> Any:
+        value, n = product[b, h, m, i, lane], i * warp + lane
+        if bias is not None:
+            value = value + bias[h, tirx.min(m, last_query), tirx.min(n, last_key)]
+        if kernel.padded_keys == kernel.keys:
+            return value
+        return tirx.Select(n < kernel.keys, value, tirx.const(_LOWEST, "float32"))
+
+    return te.compute(product.shape, score, name="scores")
+
+
+def _mixed(kernel: Attention, weights: Any, value: Any) -> Any:
+    """The weighted sums of v as (B, heads, M, value size), rounded up; channels that pad repeat the last."""
+    where = kernel.value_heads
+    i, lane = (te.reduce_axis((0, extent), name="n") for extent in weights.shape[3:])
+    n = tirx.min(i * kernel.warp + lane, kernel.keys - 1)
+
+    def element(b: Any, h: Any, j: Any) -> Any:
+        return value[b, n, where.offset + h * where.stride + tirx.min(j, where.size - 1)]
+
+    return te.compute(
+        (*weights.shape[:3], round_up(where.size, kernel.warp)),
+        lambda b, h, m, j: te.sum(weights[b, h, m, i, lane] * element(b, h, j), axis=[i, lane]),
+        name="mixed",
+    )
+
+
+def schedule(sch: Schedule, kernel: Attention) -> None:
+    """Blocks, warps and shared memory for the function that `compute` gave."""
+    lane = _schedule_result(sch, kernel)
+    _schedule_weights(sch, lane)
+    _schedule_scores(sch, kernel, lane)
+
+
+def _schedule_result(sch: Schedule, kernel: Attention) -> Any:
+    """The product with the values, and what divides it; the loop over the lanes of a warp."""
+    mixed, mean, result, total = (sch.get_sblock(name) for name in ("mixed", "mean", "result", "total"))
+    b, h, m, j = sch.get_loops(mean)
+    block, warp, row = sch.split(m, [None, _WARPS, kernel.warp_queries])
+    lane, channel = sch.split(j, [kernel.warp, None])
+    sch.reorder(b, h, block, warp, lane, row, channel)
+    sch.bind(sch.fuse(b, h, block), "blockIdx.x")
+    sch.bind(warp, "threadIdx.y")
+    sch.bind(lane, "threadIdx.x")
+    sch.set_scope(mean, 0, "local")
+    sch.reverse_compute_at(result, lane, preserve_unit_loops=True)
+    for loop in sch.get_loops(result)[-3:]:
+        sch.unroll(loop)
+    sch.compute_at(mixed, lane, preserve_unit_loops=True)
+    sch.set_scope(mixed, 0, "local")
+    row_of_sum, channel_of_sum, i, key = sch.get_loops(mixed)[-4:]
+    step, key = sch.split(key, [None, 4])
+    sch.reorder(i, step, key, channel_of_sum, row_of_sum)
+    for loop in (row, channel, key, channel_of_sum, row_of_sum):
+        sch.unroll(loop)
+    sch.decompose_reduction(mixed, i)
+    sch.compute_at(total, lane, preserve_unit_loops=True)
+    _reduce_across_lanes(sch, total)
+    return lane
+
+
+def _schedule_weights(sch: Schedule, lane: Any) -> None:
+    """The exponentials of the scores, and the maximum before them."""
+    weights, maximum = sch.get_sblock("weights"), sch.get_sblock("maximum")
+    sch.set_scope(weights, 0, "shared")
+    sch.compute_at(weights, lane, preserve_unit_loops=True)
+    m, _, thread = sch.get_loops(weights)[-3:]
+    warp, row = sch.split(m, [_WARPS, None])
+    sch.bind(warp, "threadIdx.y")
+    sch.bind(thread, "threadIdx.x")
+    sch.unroll(row)
+    sch.compute_at(maximum, warp, preserve_unit_loops=True)
+    _reduce_across_lanes(sch, maximum)
+
+
+def _reduce_across_lanes(sch: Schedule, block: Any) -> None:
+    """Each lane takes keys of its own; TVM gives what they make together, in registers, to all of them."""
+    sch.set_scope(block, 0, "local")
+    row, _, lane = sch.get_loops(block)[-3:]
+    sch.unroll(row)
+    sch.bind(lane, "threadIdx.x")
+
+
+def _schedule_scores(sch: Schedule, kernel: Attention, lane: Any) -> None:
+    """The product of queries and keys, a chunk of these at a time."""
+    scores, product, queries, keys = (
+        sch.get_sblock(name) for name in ("scores", "product", "queries", "keys")
+    )
+    for block in (scores, queries, keys):
+        sch.set_scope(block, 0, "shared")
+    sch.set_scope(product, 0, "local")
+    sch.compute_at(scores, lane, preserve_unit_loops=True)
+    m, i, thread = sch.get_loops(scores)[-3:]
+    warp, row = sch.split(m, [_WARPS, None])
+    chunk, each = sch.split(i, [None, kernel.lane_keys])
+    sch.reorder(chunk, warp, thread, row, each)
+    sch.bind(warp, "threadIdx.y")
+    sch.bind(thread, "threadIdx.x")
+    sch.compute_at(product, thread, preserve_unit_loops=True)
+    row_of_product, each_of_product, _, k = sch.get_loops(product)[-4:]
+    sch.reorder(k, row_of_product, each_of_product)
+    for loop in (row, each, row_of_product, each_of_product):
+        sch.unroll(loop)
+    sch.decompose_reduction(product, k)
+    for fetched, place in ((keys, chunk), (queries, lane)):
+        sch.compute_at(fetched, place, preserve_unit_loops=True)
+        _fetch_together(sch, kernel, fetched)
+    # Lanes that read the same channel of neighbouring keys would otherwise find them in the same banks.
+    sch.storage_align(keys, 0, -2, 2, 1)
+
+
+def _fetch_together(sch: Schedule, kernel: Attention, block: Any) -> None:
+    """Spread a copy to shared memory over the threads of the block."""
+    fused = sch.fuse(*sch.get_loops(block)[-2:])
+    _, warp, thread = sch.split(fused, [None, _WARPS, kernel.warp])
+    sch.bind(warp, "threadIdx.y")
+    sch.bind(thread, "threadIdx.x")
