@@ -7,6 +7,7 @@ from pathlib import Path
 import lwc.ops  # noqa: F401  registers the operators
 from lwc.accuracy_budget import Budget, within_budget
 from lwc.compile_request import CompileRequest, chosen_precision
+from lwc.cuda.find import find_compiler
 from lwc.layer_times import layer_timer
 from lwc.models.evaluate import Accuracy, LabelledImage, evaluate, read_labels, require_classifier
 from lwc.models.load import load_model
@@ -90,6 +91,9 @@ def load(request: CompileRequest, clock: Clock) -> Loaded:
     pipeline = request.passes.pipeline()
     images = None if request.evaluate is None else read_labels(request.evaluate)
     toolchain = find_toolchain(target)
+    if target.gpu is not None:
+        # Before anything takes long.
+        find_compiler()
     with clock.stage("load"):
         model = load_model(request.model, clock.reporter.warn)
         if images is not None:

@@ -56,12 +56,14 @@ class Target:
 
     @property
     def dot_product(self) -> str:
-        """How four products of 8-bit integers are added to a 32-bit one: `vnni`, `madd`, `sdot` or `smull`."""
+        """How four products of 8-bit integers are added to a 32-bit one: `vnni`, `madd`, `sdot`, `smull` or `dp4a`."""
+        if self.gpu is not None:
+            return "dp4a"
         if self.architecture == "x86_64":
             return "vnni" if self.int8_dot else "madd"
         return "sdot" if self.int8_dot else "smull"
 
     @property
     def quantized_dtype(self) -> str:
-        """The type of quantized activations: VNNI multiplies unsigned numbers by signed ones, NEON signed ones."""
-        return "uint8" if self.architecture == "x86_64" else "int8"
+        """The type of quantized activations: VNNI multiplies unsigned numbers by signed ones, others signed ones."""
+        return "uint8" if self.dot_product in ("vnni", "madd") else "int8"

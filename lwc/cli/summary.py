@@ -46,6 +46,8 @@ def _facts(result: CompileResult, seconds: float) -> Iterator[tuple[str, str]]:
     yield from quantization_facts(manifest)
     if result.evaluation is not None:
         yield from evaluation_facts(result.evaluation)
+    if target.gpu is not None:
+        yield "kernels", f"{len(manifest.calls)} a run"
     yield "package size", short_bytes(_package_bytes(manifest))
     yield "library size", short_bytes(manifest.files[manifest.library].bytes)
     yield "memory", _memory(manifest)
@@ -63,6 +65,8 @@ def _tensor(info: TensorInfo) -> str:
 
 def _memory(manifest: Manifest) -> str:
     context, thread = short_bytes(manifest.memory_bytes), short_bytes(manifest.thread_bytes)
+    if manifest.target.gpu is not None:
+        return f"{context} of the GPU's a context, and {short_bytes(manifest.weights_bytes)} for all of them"
     return f"{context} a context and at most {thread} a thread, beside the library"
 
 
@@ -76,11 +80,18 @@ def _check(check: OutputCheck, how: str) -> str:
     if check.rms_error is None:
         return f"{check.name}: {how}; `lwc verify` does it where the target's code runs"
     error, limit = short_float(check.rms_error), short_float(check.rms_limit)
-    return f"{check.name}: error {error}, limit {limit} (root mean square), run {_how(how)}"
+    return f"{check.name}: error {error}, limit {limit} (root mean square), {_how(how)}"
 
 
 def _how(how: str) -> str:
-    return {"native": "natively", "qemu": "under qemu", "qemu-static": "under qemu-static"}.get(how, how)
+    ways = {
+        "native": "run natively",
+        "qemu": "run under qemu",
+        "qemu-static": "run under qemu-static",
+        "cuda": "run on this machine's GPU",
+        "emulated": "its kernels run on the processor",
+    }
+    return ways.get(how, how)
 
 
 def _next_steps(result: CompileResult) -> str:

@@ -52,6 +52,9 @@ static inline long min(long a, long b) { return a < b ? a : b; }
 #define __logf logf
 #define rsqrtf(x) (1.0f / sqrtf(x))
 static inline float __fdividef(float a, float b) { return a / b; }
+/* Rounded once, and to the nearest integer, of two the even one. */
+static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
+static inline int __float2int_rn(float value) { return (int)rintf(value); }
 static inline float __frcp_rn(float x) { return 1.0f / x; }
 
 template <class T> static inline T __ldg(const T *place) { return *place; }

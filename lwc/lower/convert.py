@@ -25,7 +25,7 @@ from lwc.lower.convert_separable import convert_separable
 from lwc.lower.emitter import Array, Emitter, reshape, shape
 from lwc.lower.kernel import KernelTable
 from lwc.ops import ConvView, LinearView
-from lwc.targets.kernels import conv2d, depthwise, gemm, matmul, winograd
+from lwc.targets.kernels.conv2d import Window
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.tvm_api import relax
 
@@ -96,18 +96,22 @@ def _convolve(
     outputs, epilogue = len(weight), _epilogue(view)
     bias = emitter.bias(view.bias, outputs)
     height, width = weight.shape[2:]
-    window = conv2d.Window((height, width), view.stride, view.padding, view.dilation)
+    templates, target = emitter.templates, emitter.target
+    window = Window((height, width), view.stride, view.padding, view.dilation)
     if layout == "NHWC" and view.groups == outputs == shape(x)[3]:
-        alone = emitter.chosen(depthwise.plan(shape(x), window, epilogue, emitter.target, view.kernel))
+        depthwise = templates.depthwise
+        alone = emitter.chosen(depthwise.plan(shape(x), window, epilogue, target, view.kernel))
         return emitter.call(builder, alone, depthwise.compute, x, depthwise.pack(weight), bias, residual)
     pointwise = window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0)
     if layout == "NHWC" and view.groups == 1 and pointwise:
         return _gemm(emitter, builder, x, weight[:, :, 0, 0], bias, residual, epilogue)
-    if layout == "NHWC" and view.groups == 1 and winograd.suits(shape(x), outputs, window, emitter.target):
-        fewer = emitter.chosen(winograd.plan(shape(x), outputs, window, epilogue, emitter.target))
+    winograd = templates.winograd if layout == "NHWC" and view.groups == 1 else None
+    if winograd is not None and winograd.suits(shape(x), outputs, window, target):
+        fewer = emitter.chosen(winograd.plan(shape(x), outputs, window, epilogue, target))
         operands = (x, winograd.pack(fewer, weight))
         return emitter.call_in_columns(builder, fewer, winograd.compute, operands, bias, residual)
-    planned = conv2d.plan(shape(x), outputs, view.groups, window, layout, epilogue, emitter.target)
+    conv2d = templates.conv2d
+    planned = conv2d.plan(shape(x), outputs, view.groups, window, layout, epilogue, target)
     kernel = emitter.chosen(planned)
     operands = (x, conv2d.pack(kernel, weight))
     return emitter.call_in_columns(builder, kernel, conv2d.compute, operands, bias, residual)
@@ -125,7 +129,7 @@ def _gemm(
     emitter: Emitter, builder: Any, x: Any, weight: Array, bias: Array, residual: Any, epilogue: Epilogue
 ) -> Any:
     """x (..., K) times weight (N, K) transposed, over the flattened leading axes."""
-    leading, (columns, inner) = shape(x)[:-1], weight.shape
+    gemm, leading, (columns, inner) = emitter.templates.gemm, shape(x)[:-1], weight.shape
     rows = int(np.prod(leading))
     kernel = emitter.chosen(gemm.plan(rows, inner, columns, epilogue, emitter.target))
     x = reshape(builder, x, (rows, inner))
@@ -137,7 +141,7 @@ def _gemm(
 
 
 def _matmul(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
-    builder = importer.block_builder
+    matmul, builder = emitter.templates.matmul, importer.block_builder
     left, right = (importer.env[argument] for argument in node.args[:2])
     a, b = shape(left), shape(right)
     if min(len(a), len(b)) < 2 or a[:-2] != b[:-2]:

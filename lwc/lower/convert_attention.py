@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import fx
 
-from lwc.lower.emitter import Emitter, reshape, shape
+from lwc.lower.emitter import Array, Emitter, reshape, shape
 from lwc.ops import AttentionView, QuantizedAttentionView
 from lwc.targets.kernels import attention, quantized_attention
 from lwc.targets.kernels.epilogue import Epilogue
@@ -20,7 +20,7 @@ def convert_attention(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     kernel = _plan(emitter, view, operands, view.scale, epilogue)
     if view.bias is not None:
         operands.append(_bias(emitter, kernel, view.bias, importer))
-    y = emitter.call(builder, kernel, attention.compute, *operands)
+    y = emitter.call(builder, kernel, emitter.templates.attention.compute, *operands)
     return _side_by_side(builder, y)
 
 
@@ -61,7 +61,7 @@ def _plan(
         attention.Heads(*heads) for heads in (view.query_heads, view.key_heads, view.value_heads)
     )
     biased = view.bias is not None
-    return attention.plan(
+    return emitter.templates.attention.plan(
         batch, view.heads, queries, keys, query, key, value, scale, biased, epilogue, emitter.target
     )
 
@@ -75,7 +75,10 @@ def _side_by_side(builder: Any, y: Any) -> Any:
 def _bias(emitter: Emitter, kernel: attention.Attention, bias: fx.Node, importer: Any) -> Any:
     """The bias as the kernel reads it; one that is computed at run time is turned then."""
     if bias.name in emitter.constants:
-        return attention.pack(kernel, emitter.array(bias))
+        packed: Array = emitter.templates.attention.pack(kernel, emitter.array(bias))
+        return packed
+    if emitter.target.gpu is not None:
+        return importer.env[bias]
     builder = importer.block_builder
     added = kernel.padded_queries - kernel.queries
     padded = builder.emit(relax.op.nn.pad(importer.env[bias], (0, 0, 0, added, 0, 0)))

@@ -8,13 +8,12 @@ from torch import fx
 
 from lwc.lower.emitter import Emitter, reshape, shape
 from lwc.ops.view import named_arguments
-from lwc.targets.kernels import norm
 from lwc.tvm_api import relax
 
 
 def convert_layer_norm(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     """The Relax expression of `node`."""
-    arguments, builder = named_arguments(node), importer.block_builder
+    arguments, builder, norm = named_arguments(node), importer.block_builder, emitter.templates.norm
     x = importer.env[arguments["input"]]
     extents = shape(x)
     over = len(arguments["normalized_shape"])

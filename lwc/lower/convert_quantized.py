@@ -21,18 +21,16 @@ from lwc.ops import (
 )
 from lwc.ops.quantize import DTYPES
 from lwc.ops.quantize_channels import STEPS, middle
-from lwc.targets.kernels import quantized_conv2d, quantized_depthwise, quantized_gemm
 from lwc.targets.kernels.conv2d import Window
+from lwc.targets.kernels.quantized_gemm import WORD
 from lwc.targets.kernels.requantize import Requantize, quantize
 from lwc.targets.kernels.tiling import round_up
 from lwc.tvm_api import relax, te, tirx
 
-_WORD = quantized_gemm.WORD
-
 
 def convert_quantized_conv2d(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     """`lwc::qconv2d`: depthwise, pointwise or direct."""
-    view, builder = QuantizedConvView.of(node), importer.block_builder
+    view, builder, templates = QuantizedConvView.of(node), importer.block_builder, emitter.templates
     x, residual = importer.env[view.x], _residual(view, importer)
     weight = emitter.integers(view.weight)
     window = Window(weight.shape[2:], view.stride, view.padding, view.dilation)
@@ -41,6 +39,7 @@ def convert_quantized_conv2d(emitter: Emitter, node: fx.Node, importer: Any) -> 
     if view.groups > 1:
         multiplier = emitter.array(view.multiplier)
         sums = np.abs(bias.astype(np.float64)) + 255.0 * np.abs(weight.astype(np.float64)).sum((1, 2, 3))
+        quantized_depthwise = templates.quantized_depthwise
         planned = quantized_depthwise.plan(
             shape(x),
             window,
@@ -57,6 +56,7 @@ def convert_quantized_conv2d(emitter: Emitter, node: fx.Node, importer: Any) -> 
         return emitter.call(builder, alone, quantized_depthwise.compute, *operands)
     if window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0):
         return _gemm(emitter, builder, view, x, weight[:, :, 0, 0], bias, residual)
+    quantized_conv2d = templates.quantized_conv2d
     kernel = emitter.chosen(
         quantized_conv2d.plan(
             shape(x), len(weight), window, str(x.ty.dtype), view.input_zero_point, how, emitter.target
@@ -208,13 +208,13 @@ def _gemm(
     residual: Any,
 ) -> Any:
     leading, (columns, inner) = shape(x)[:-1], weight.shape
-    rows = math.prod(leading)
+    rows, quantized_gemm = math.prod(leading), emitter.templates.quantized_gemm
     x = reshape(builder, x, (rows, inner))
-    if inner % _WORD:
+    if inner % WORD:
         # The weights of what is added are zero.
-        x = builder.emit(relax.op.nn.pad(x, [0, 0, 0, round_up(inner, _WORD) - inner]))
+        x = builder.emit(relax.op.nn.pad(x, [0, 0, 0, round_up(inner, WORD) - inner]))
     how = _requantize(view, x)
-    kernel = emitter.chosen(quantized_gemm.plan(rows, round_up(inner, _WORD), columns, how, emitter.target))
+    kernel = emitter.chosen(quantized_gemm.plan(rows, round_up(inner, WORD), columns, how, emitter.target))
     if residual is not None:
         residual = reshape(builder, residual, (rows, columns))
     operands = (x, quantized_gemm.pack(kernel, weight))

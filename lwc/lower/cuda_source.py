@@ -29,6 +29,7 @@ typedef unsigned long uint64_t;
 #ifndef CUDART_NAN_F
 #define CUDART_NAN_F __int_as_float(0x7fffffff)
 #endif
+__device__ __forceinline__ int lwc_word(const void *bytes) { return *(const int *)bytes; }
 """
 
 

@@ -13,6 +13,7 @@ from lwc.errors import UnsupportedError
 from lwc.lower.choose import Choose
 from lwc.lower.kernel import ATTRIBUTE, KernelTable
 from lwc.lower.layer import layer_name, variable_name
+from lwc.lower.templates import Templates
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.targets.target import Target
 from lwc.tvm_api import relax, te
@@ -48,6 +49,11 @@ class Emitter:
     def target(self) -> Target:
         """The machine that kernels are planned for."""
         return self.kernels.target
+
+    @property
+    def templates(self) -> Templates:
+        """The target's templates."""
+        return self.kernels.templates
 
     def array(self, node: fx.Node) -> Array:
         """The constant behind `node` in float32. Raises UnsupportedError where there is none."""

@@ -34,7 +34,8 @@ def lower(program: Program, target: Target, choose: Choose = as_planned) -> Lowe
     used = {call.function for call in calls.calls}
     scheduled = {name: kernels.schedule(functions[name]) for name in sorted(used)}
     macs = {name: kernels.macs(functions[name]) for name in used}
-    return _assemble(calls, scheduled, macs)
+    thread_bytes = 0 if target.gpu else max(map(_thread_bytes, scheduled.values()), default=0)
+    return _assemble(calls, scheduled, macs, thread_bytes)
 
 
 def _copy_outputs(calls: CallList, functions: dict[str, tirx.PrimFunc]) -> None:
@@ -58,7 +59,9 @@ def _copy_function(view: View) -> tirx.PrimFunc:
     return te.create_prim_func([source, te.compute(view.shape, lambda *i: source(*i), name="copy")])
 
 
-def _assemble(calls: CallList, kernels: dict[str, tirx.PrimFunc], macs: dict[str, int]) -> LoweredProgram:
+def _assemble(
+    calls: CallList, kernels: dict[str, tirx.PrimFunc], macs: dict[str, int], thread_bytes: int
+) -> LoweredProgram:
     places = {view.storage: (Space.INPUT, i) for i, view in enumerate(calls.inputs)}
     places |= {view.storage: (Space.OUTPUT, i) for i, view in enumerate(calls.outputs)}
     weights = _place_weights(calls, places)
@@ -87,7 +90,6 @@ def _assemble(calls: CallList, kernels: dict[str, tirx.PrimFunc], macs: dict[str
         )
         for call in calls.calls
     )
-    thread_bytes = max(map(_thread_bytes, kernels.values()), default=0)
     return LoweredProgram(
         tuple(table), kernel_calls, inputs, outputs, weights, arena_bytes, thread_bytes, kernels
     )

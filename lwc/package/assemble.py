@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lwc.cuda.find import find_compiler
 from lwc.lower.program import KernelCall, LoweredProgram
 from lwc.models.count import count
 from lwc.package import emit
+from lwc.package.compile_parts import DEVICE_SOURCE
 from lwc.package.manifest import (
     MANIFEST_NAME,
     PROGRAM_NAME,
@@ -24,6 +26,7 @@ from lwc.package.manifest import (
 from lwc.package.parts import Parts
 from lwc.package.toolchain import Toolchain
 from lwc.pipeline import PassRecord
+from lwc.targets.target import Target
 
 
 def assemble(parts: Parts, verification: Verification, folder: Path) -> Manifest:
@@ -31,6 +34,8 @@ def assemble(parts: Parts, verification: Verification, folder: Path) -> Manifest
     name = parts.model.name
     for file in (f"lib{name}.so", f"{name}.h", PROGRAM_NAME):
         shutil.copy2(parts.scratch / file, folder / file)
+    if parts.target.gpu is not None:
+        shutil.copy2(parts.scratch / DEVICE_SOURCE, folder / DEVICE_SOURCE)
     (folder / "example.c").write_text(emit.example(parts.interface))
     for index, sample in enumerate(parts.samples[0]):
         np.save(folder / sample_name("sample_input", index), sample)
@@ -55,7 +60,7 @@ def _describe(parts: Parts, verification: Verification, folder: Path) -> Manifes
         preprocessing=model.preprocessing,
         labels=model.labels,
         target=parts.target,
-        tools=_tools(parts.toolchain),
+        tools=_tools(parts.toolchain, parts.target),
         passes=tuple(map(_pass_entry, (*parts.rewritten.records, *integer_passes))),
         calls=tuple(_call_entry(call, parts.lowered) for call in parts.lowered.calls),
         tuned_layers=parts.tuned_layers,
@@ -83,7 +88,10 @@ def _call_entry(call: KernelCall, lowered: LoweredProgram) -> CallEntry:
     return CallEntry(kernel=kernel, layer=call.layer, macs=call.macs, bytes=operands)
 
 
-def _tools(toolchain: Toolchain) -> dict[str, str]:
+def _tools(toolchain: Toolchain, target: Target) -> dict[str, str]:
     packages = ("lwc", "torch", "torchao", "apache-tvm", "apache-tvm-ffi", "transformers", "numpy")
     tools = {package: version(package) for package in packages}
+    if target.gpu is not None:
+        compiler = find_compiler()
+        tools[compiler.name] = ".".join(map(str, compiler.toolkit))
     return {"python": platform.python_version(), **tools, toolchain.name: toolchain.version}

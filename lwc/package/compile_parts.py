@@ -1,19 +1,24 @@
 """The object files of a package's parts."""
 
-from lwc.lower.build import build_kernels
-from lwc.package.link import compile_sources
+from lwc.lower.build import build_device_code, build_kernels
+from lwc.package import emit
+from lwc.package.link import compile_device_sources, compile_sources
 from lwc.package.parts import Parts
+
+# The CUDA C that a package's kernels are made from; it is in the package, for its reader.
+DEVICE_SOURCE = "kernels.cu"
 
 
 def compile_parts(parts: Parts) -> tuple[str, ...]:
     """Write the header, compile kernels and runtime in `parts.scratch`; the names of the object files to link."""
     parts.write_header()
-    kernels = build_kernels(parts.lowered.kernels, parts.target)
+    lowered, name = parts.lowered, parts.model.name
+    if parts.target.gpu is not None:
+        code = build_device_code(lowered.kernels, parts.target)
+        (parts.scratch / DEVICE_SOURCE).write_text(code.source)
+        program = emit.device_program(lowered, parts.interface, code)
+        return compile_device_sources(parts.toolchain, parts.scratch, name, program, lowered.weights, code)
+    kernels = build_kernels(lowered.kernels, parts.target)
     return compile_sources(
-        parts.toolchain,
-        parts.scratch,
-        parts.model.name,
-        parts.program_source(),
-        parts.lowered.weights,
-        kernels,
+        parts.toolchain, parts.scratch, name, parts.program_source(), lowered.weights, kernels
     )

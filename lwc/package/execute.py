@@ -2,12 +2,13 @@
 
 import json
 import math
+import os
 import platform
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,10 +17,11 @@ import numpy as np
 from lwc.errors import BadInputError, LwcError, ResourceError, UnsupportedError, UsageError, VerificationError
 from lwc.package.manifest import PROGRAM_NAME, Manifest, TensorInfo, open_package
 from lwc.package.steps import Elements
+from lwc.targets.gpu_at_hand import architecture_at_hand
 from lwc.targets.native import cpu_features
 from lwc.targets.target import Target
 
-How = Literal["native", "qemu", "qemu-static"]
+How = Literal["native", "qemu", "qemu-static", "cuda", "emulated"]
 
 _TIMEOUT = 1800  # seconds: a large model under emulation takes minutes
 
@@ -39,10 +41,14 @@ class Interface(Protocol):
 
 @dataclass(frozen=True)
 class Runner:
-    """How programs for a target run here: `command` stands before the program's own."""
+    """How programs for a target run here: `command` stands before the program's own.
+
+    "cuda" is a GPU of this machine; "emulated" are its kernels on the processor, which `environment` leads to.
+    """
 
     how: How
     command: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 def find_runner(target: Target) -> Runner:
@@ -51,6 +57,19 @@ def find_runner(target: Target) -> Runner:
     "qemu-static" can run static programs only: the target's C library is not installed.
     Raises ResourceError, saying what to install, where they cannot run at all.
     """
+    runner = find_host_runner(target)
+    if target.gpu is None:
+        return runner
+    at_hand = architecture_at_hand()
+    if not target.gpu.runs_on(at_hand):
+        raise ResourceError(
+            f"target {target.name}: the GPU of this machine is of {at_hand}; compile for that one"
+        )
+    return replace(runner, how="cuda")
+
+
+def find_host_runner(target: Target) -> Runner:
+    """The same for what runs on the processor alone."""
     if target.architecture == platform.machine():
         missing = sorted(set(target.cpu_features) - cpu_features())
         if missing:
@@ -73,7 +92,7 @@ def find_runner(target: Target) -> Runner:
 def runs_natively(target: Target) -> bool:
     """Whether this machine's processor runs programs for `target`, so that their times mean something."""
     try:
-        return find_runner(target).how == "native"
+        return find_runner(target).how in ("native", "cuda")
     except ResourceError:
         return False
 
@@ -112,7 +131,7 @@ def run_program(
         results = [Path(folder) / f"output_{index}" for index in range(len(interface.outputs))]
         for path in results:
             arguments += ["--output", str(path)]
-        _execute([*runner.command, str(program.resolve()), *arguments], program)
+        _execute([*runner.command, str(program.resolve()), *arguments], program, runner.environment)
         return tuple(_read_output(path, info) for path, info in zip(results, interface.outputs, strict=True))
 
 
@@ -148,10 +167,11 @@ def _check_inputs(interface: Interface, inputs: Sequence[Elements]) -> None:
             )
 
 
-def _execute(command: list[str], program: Path) -> str:
+def _execute(command: list[str], program: Path, environment: Sequence[tuple[str, str]] = ()) -> str:
     """Run `command`, whose exit codes are those of lwc; what it wrote to stdout."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT)
+        variables = {**os.environ, **dict(environment)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, env=variables)
     except subprocess.TimeoutExpired:
         raise ResourceError(f"{program}: did not end within {_TIMEOUT} s; run it on a device") from None
     except OSError as error:

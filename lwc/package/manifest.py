@@ -92,7 +92,7 @@ class Verification(Frozen):
     The errors are over all `samples`: the stored one, and, where an output is small, variations of it.
     """
 
-    how: Literal["native", "qemu", "qemu-static", "not run"]
+    how: Literal["native", "qemu", "qemu-static", "cuda", "emulated", "not run"]
     seed: int
     samples: Annotated[int, Field(ge=1)]
     outputs: tuple[OutputCheck, ...]

@@ -81,12 +81,14 @@ class Parts:
     @property
     def memory(self) -> emit.Memory:
         """What a context allocates."""
-        return emit.memory_of(self.lowered, self.interface)
+        of = emit.memory_of if self.target.gpu is None else emit.device_memory_of
+        return of(self.lowered, self.interface)
 
     def write_header(self) -> None:
         """Write NAME.h into `scratch`."""
         title = f"{self.model.name}, compiled by lwc {version('lwc')} for {self.target.name}"
-        text = emit.header(self.interface, title, self._notes(), self.memory)
+        gpu = self.target.gpu and self.target.gpu.architecture
+        text = emit.header(self.interface, title, self._notes(), self.memory, gpu)
         (self.scratch / f"{self.model.name}.h").write_text(text)
 
     def program_source(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lwc.errors import ResourceError
+from lwc.package.emulated import emulate
 from lwc.package.execute import Runner, find_runner, run_program
 from lwc.package.link import link_static_program
 from lwc.package.manifest import PROGRAM_NAME, Verification
@@ -19,11 +20,7 @@ def verify_parts(parts: Parts, seed: int, warn: Callable[[str], None]) -> Verifi
 
     Raises VerificationError where the outputs disagree with PyTorch's.
     """
-    runner: Runner | None = None
-    try:
-        runner = find_runner(parts.target)
-    except ResourceError as error:
-        warn(f"not verified: {error}")
+    runner = _find_runner(parts, warn)
     names = [info.name for info in parts.interface.outputs]
     actual = [None] * len(names) if runner is None else _run(parts, runner)
     reference = parts.reference
@@ -32,6 +29,21 @@ def verify_parts(parts: Parts, seed: int, warn: Callable[[str], None]) -> Verifi
     require_agreement(checks, parts.model.name)
     how = "not run" if runner is None else runner.how
     return Verification(how=how, seed=seed, samples=len(parts.samples), outputs=checks)
+
+
+def _find_runner(parts: Parts, warn: Callable[[str], None]) -> Runner | None:
+    """A GPU that is not at hand is emulated."""
+    try:
+        return find_runner(parts.target)
+    except ResourceError as error:
+        missing = error
+    if parts.target.gpu is not None:
+        try:
+            return emulate(parts)
+        except ResourceError as error:
+            missing = error
+    warn(f"not verified: {missing}")
+    return None
 
 
 def _run(parts: Parts, runner: Runner) -> list[Elements]:

@@ -9,6 +9,7 @@ vnni:  vpdpbusd (AVX-512 VNNI), for vectors of 4, 8 or 16 words
 madd:  vpmaddwd (AVX2, AVX-512BW) of the even and of the odd bytes, widened to 16 bits
 sdot:  sdot (ARMv8.2), for vectors of 4 words
 smull: widening multiplication and pairwise addition (ARMv8.0), for vectors of 4 words
+dp4a:  dp4a of GPUs, a word at a time
 
 A vector four times as long is multiplied in four parts; a word alone, or in another vector, byte by byte.
 """
@@ -22,7 +23,7 @@ from lwc.targets.kernels.intrinsic import register_intrinsic
 from lwc.tvm_api import tirx
 
 Expression = Any
-KINDS = ("vnni", "madd", "sdot", "smull")
+KINDS = ("vnni", "madd", "sdot", "smull", "dp4a")
 _UNSIGNED = ("vnni", "madd")
 
 
@@ -59,7 +60,7 @@ def word(byte: Callable[[int], Expression]) -> Expression:
 def _register() -> None:
     """Tell TVM of the intrinsics, in this process; once, as it refuses a second registration."""
     for kind in KINDS:
-        register_intrinsic(_name(kind), partial(_lower, kind))
+        register_intrinsic(_name(kind), partial(_lower, kind), _dp4a if kind == "dp4a" else None)
 
 
 def _name(kind: str) -> str:
@@ -76,6 +77,10 @@ def _lower(kind: str, call: Any) -> Any:
         parts = zip(*map(split, (x, w, y)), strict=True)
         return join([rules[lanes // VECTORS](lanes // VECTORS, *part) for part in parts])
     return _by_bytes(kind, lanes, x, w, y)
+
+
+def _dp4a(call: Any) -> Any:
+    return tirx.call_pure_extern("int32", "__dp4a", *call.args)
 
 
 def _vnni(lanes: int, x: Expression, w: Expression, y: Expression) -> Expression:
@@ -115,6 +120,7 @@ _RULES: dict[str, dict[int, Callable[..., Any]]] = {
     "madd": dict.fromkeys((8, 16), _madd),
     "sdot": {4: _sdot},
     "smull": {4: _smull},
+    "dp4a": {},
 }
 
 

@@ -6,6 +6,7 @@ takes a function that gives the elements of the left operand, and fetches them o
 """
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -84,11 +85,14 @@ def tile_product(
     extents: tuple[int, int, int, int],
     left: Callable[..., Any],
     right: Callable[..., Any],
+    multiply: Callable[[Any, Any], Any] = operator.mul,
+    dtype: str = "float32",
 ) -> Any:
     """The stages `left`, `right` and `product` of products of `extents` (batch, rows, inner, columns).
 
     `left(b, i, k)` and `right(b, k, j)` give the operands' elements, i and k within their extents; j goes up to whole
-    tiles, i.e. the right operand is padded. Gives the product (batch, rows, columns) rounded up to whole tiles.
+    tiles, i.e. the right operand is padded. `multiply` gives what two elements, of `dtype`, add to a sum. Gives the
+    product (batch, rows, columns) rounded up to whole tiles.
     """
     batch, rows, inner, columns = extents
     padded_rows, padded_inner = round_up(rows, tile.rows), round_up(inner, tile.chunk)
@@ -99,14 +103,14 @@ def tile_product(
         value = left(b, i if padded_rows == rows else tirx.min(i, rows - 1), k)
         if padded_inner == inner:
             return value
-        return tirx.if_then_else(k < inner, value, tirx.const(0, "float32"))
+        return tirx.if_then_else(k < inner, value, tirx.const(0, dtype))
 
     chosen = te.compute((batch, padded_rows, padded_inner), left_or_zero, name="left")
     weights = te.compute((batch, padded_inner, padded_columns), right, name="right")
     k = te.reduce_axis((0, padded_inner), name="k")
     return te.compute(
         (batch, padded_rows, padded_columns),
-        lambda b, i, j: te.sum(chosen[b, i, k] * weights[b, k, j], axis=k),
+        lambda b, i, j: te.sum(multiply(chosen[b, i, k], weights[b, k, j]), axis=k),
         name="product",
     )
 

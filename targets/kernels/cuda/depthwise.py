@@ -52,11 +52,12 @@ def plan(
     assert target.gpu is not None
     batch, height, width, channels = shape
     oh, ow = window.output_size(height, width)
-    lanes, pixels = _tile(batch * oh, ow, channels, target.gpu)
+    lanes, pixels = thread_tile(batch * oh, ow, channels, target.gpu)
     return Depthwise(batch, channels, (height, width), window, lanes, pixels, epilogue)
 
 
-def _tile(rows: int, columns: int, channels: int, gpu: Gpu) -> tuple[int, int]:
+def thread_tile(rows: int, columns: int, channels: int, gpu: Gpu) -> tuple[int, int]:
+    """Channels and neighbouring pixels of a thread, for `rows` x `columns` pixels of `channels`."""
     enough = gpu.multiprocessors * _THREADS_TO_HIDE_LATENCY
     fitting = [(lanes, pixels) for lanes, pixels in _TILES if channels % lanes == 0]
     return next(
@@ -99,10 +100,18 @@ def compute(kernel: Depthwise, x: Any, weight: Any, bias: Any, residual: Any = N
 
 def schedule(sch: Schedule, kernel: Depthwise) -> None:
     """Threads, and what each keeps in registers, for the function that `compute` gave."""
+    schedule_threads(sch, kernel, kernel.pixels, kernel.lanes, in_vectors=True)
+
+
+def schedule_threads(sch: Schedule, kernel: Windowed, pixels: int, lanes: int, in_vectors: bool) -> None:
+    """The same for stages `padded`, `product` and `result`, where a thread computes `pixels` x `lanes` results.
+
+    `in_vectors`: it does so in vectors, and does not only read in vectors.
+    """
     padded, product, result = (sch.get_sblock(name) for name in ("padded", "product", "result"))
     n, h, w, c, ky, kx = sch.get_loops(product)
-    column, pixel = sch.split(w, [None, kernel.pixels])
-    channel, lane = sch.split(c, [None, kernel.lanes])
+    column, pixel = sch.split(w, [None, pixels])
+    channel, lane = sch.split(c, [None, lanes])
     sch.reorder(n, h, column, channel, ky, kx, pixel, lane)
     block, thread = sch.split(sch.fuse(n, h, column, channel), [None, _BLOCK_THREADS])
     sch.bind(block, "blockIdx.x")
@@ -111,9 +120,10 @@ def schedule(sch: Schedule, kernel: Depthwise) -> None:
     sch.set_scope(padded, 0, "local")
     sch.reverse_compute_at(result, thread, preserve_unit_loops=True)
     sch.compute_at(padded, ky, preserve_unit_loops=True)
-    for loops in (sch.get_loops(padded), sch.get_loops(result), [pixel, lane]):
+    read, *computed = sch.get_loops(padded), sch.get_loops(result), [pixel, lane]
+    for loops in (read, *computed):
         sch.unroll(loops[-2])
-        sch.vectorize(loops[-1])
+        (sch.vectorize if in_vectors or loops is read else sch.unroll)(loops[-1])
     sch.unroll(kx)
     if math.prod(kernel.window.kernel) <= depthwise.UNROLLED:
         sch.unroll(ky)

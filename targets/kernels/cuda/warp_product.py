@@ -3,6 +3,7 @@
 A warp takes a column of results: its lanes read neighbouring k of that column, and their sums are added by shuffles.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -23,17 +24,20 @@ def warp_product(
     lanes: int,
     left: Callable[..., Any],
     right: Callable[..., Any],
+    multiply: Callable[[Any, Any], Any] = operator.mul,
+    dtype: str = "float32",
 ) -> Any:
     """The stages `left`, `right` and `product` of a product of (rows, inner) and (inner, columns), by `warp` threads.
 
-    `left(i, k)` and `right(k, j)` give the operands' elements. Gives (rows, columns), rounded up to whole blocks.
+    `left(i, k)` and `right(k, j)` give the operands' elements, and `multiply` what two of them, of `dtype`, add to
+    a sum. Gives (rows, columns), rounded up to whole blocks.
     """
     padded = round_up(inner, warp * lanes)
     blocks = round_up(columns, _WARPS)
     k = te.reduce_axis((0, padded), name="k")
 
     def or_zero(k: Any, value: Any) -> Any:
-        return value if padded == inner else tirx.if_then_else(k < inner, value, tirx.const(0, "float32"))
+        return value if padded == inner else tirx.if_then_else(k < inner, value, tirx.const(0, dtype))
 
     def column(j: Any) -> Any:
         # Warps beyond the last column repeat it: their results are never stored.
@@ -41,7 +45,7 @@ def warp_product(
 
     x = te.compute((rows, padded), lambda i, k: or_zero(k, left(i, k)), name="left")
     w = te.compute((padded, blocks), lambda k, j: or_zero(k, right(k, column(j))), name="right")
-    return te.compute((rows, blocks), lambda i, j: te.sum(x[i, k] * w[k, j], axis=k), name="product")
+    return te.compute((rows, blocks), lambda i, j: te.sum(multiply(x[i, k], w[k, j]), axis=k), name="product")
 
 
 def schedule_warp_product(sch: Schedule, warp: int, lanes: int) -> None:
