@@ -1,8 +1,8 @@
 """Softmax attention on a GPU: a block of threads takes some queries of one head, and keeps all their scores.
 
 Each warp has queries of its own. Its lanes take neighbouring keys for the scores, and neighbouring channels for the
-result. Keys come through shared memory, a chunk at a time, for all warps; the weights that a warp computed are there for
-its lanes. Queries and keys are rounded up to whole blocks and chunks, so that no thread leaves the others at a barrier.
+result. Keys come through shared memory for all warps, a chunk at a time; the weights that a warp computes lie there for
+its lanes. Queries and keys are rounded up to whole blocks and chunks: no thread leaves the others at a barrier.
 """
 
 from dataclasses import dataclass, replace

@@ -20,6 +20,7 @@ from lwc.targets.kernels.cuda.blocks import (
     results,
     steps,
 )
+from lwc.targets.kernels.cuda.vectors import LANES, moves_vectors
 from lwc.targets.kernels.tiling import largest_divisor
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, tirx
@@ -27,7 +28,6 @@ from lwc.tvm_api import Schedule, tirx
 # A thread sums up to so many numbers on its own.
 _ALONE = 32
 _BLOCK = 256
-_VECTOR = 4
 
 
 def schedule(sch: Schedule, target: Target) -> None:
@@ -53,15 +53,16 @@ def schedule(sch: Schedule, target: Target) -> None:
 def _keep_out_of_outputs(sch: Schedule) -> None:
     """Sum in registers, and read no output: what another block reads of one is computed again."""
     for block in results(sch):
-        if reduced_axes(sch, block) or sch.get_consumers(block):
+        readers = list(sch.get_consumers(block))
+        if reduced_axes(sch, block) or readers:
             for number in range(len(sch.get(block).writes)):
-                sch.cache_write(block, number, "local")
+                sch.cache_write(block, number, "local", readers)
 
 
 def _alone(sch: Schedule, gpu: Gpu) -> None:
     """A thread computes a result, or four, with all that they need."""
     outputs = results(sch)
-    lanes = _VECTOR if all(_in_vectors(sch, block, gpu) for block in outputs) else 1
+    lanes = LANES if all(_in_vectors(sch, block, gpu) for block in outputs) else 1
     whole = [fused(sch, loops(sch, block)[0]) for block in outputs]
     most = max(steps(sch, [loop]) for loop in whole)
     threads = _block_threads(most // lanes, gpu)
@@ -93,16 +94,10 @@ def _feeding(sch: Schedule) -> list[Any]:
 
 
 def _in_vectors(sch: Schedule, block: Any, gpu: Gpu) -> bool:
-    """Whether `block` alone fills the GPU with threads of four float32 values each, and its rows are whole vectors."""
-    spatial, reduced = loops(sch, block)
-    operands = [region.source for region in (*sch.get(block).reads, *sch.get(block).writes)]
-    return (
-        not reduced
-        and not _feeding(sch)
-        and steps(sch, spatial[-1:]) % _VECTOR == 0
-        and steps(sch, spatial) >= _VECTOR * _BLOCK * gpu.multiprocessors
-        and all(str(operand.ty.dtype) == "float32" for operand in operands)
-    )
+    """Whether `block` alone fills the GPU with threads that move a vector each."""
+    spatial, _ = loops(sch, block)
+    enough = steps(sch, spatial) >= LANES * _BLOCK * gpu.multiprocessors
+    return enough and not _feeding(sch) and moves_vectors(sch, block)
 
 
 def _block_threads(work: int, gpu: Gpu) -> int:
