@@ -148,6 +148,16 @@ def test_several_results_are_one_launch(
         require_close("several", result, single.numpy(), double.numpy())
 
 
+def test_results_that_share_a_sum_are_refused() -> None:
+    x = te.placeholder((6, 77), name="x")
+    k = te.reduce_axis((0, 77), name="k")
+    total = te.compute((6,), lambda i: te.sum(x[i, k], axis=k), name="total")
+    shares = te.compute(x.shape, lambda i, j: x[i, j] / total[i], name="shares")
+    function = te.create_prim_func([x, total, shares])
+    with pytest.raises(UnsupportedError, match="total: no single launch can compute it"):
+        scheduled_plainly(function)
+
+
 def test_a_target_without_a_gpu_is_refused() -> None:
     x = te.placeholder((4,), name="x")
     function = te.create_prim_func([x, te.compute(x.shape, lambda i: x[i] + 1)])
