@@ -46,6 +46,9 @@ GROUPS: dict[str, tuple[tuple[int, ...], tuple[Function, ...]]] = {
         name: (SMALL, OPERATORS[name])
         for name in ("activations", "arithmetic", "pooling", "resizing", "views")
     },
+    # Those that no template takes.
+    "normalisation": (SMALL, tuple(OPERATORS["normalisation"][number] for number in (0, 1, 2, 5, 6, 7, 8))),
+    "products": (SMALL, tuple(OPERATORS["products"][number] for number in (0, 2, 3, 4))),
     "softmax of each axis": (DEEP, tuple(partial(torch.softmax, dim=axis) for axis in range(4))),
     "softmax of classes": ((2, 1000), (partial(torch.softmax, dim=-1), lambda x: x.argmax(1))),
     "softmax of many rows": ((5, 300, 49), (partial(torch.softmax, dim=-1),)),
