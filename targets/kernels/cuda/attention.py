@@ -1,11 +1,11 @@
 """Softmax attention on a GPU: a block of threads takes some queries of one head, and keeps all their scores.
 
 Each warp has queries of its own. Its lanes take neighbouring keys for the scores, and neighbouring channels for the
-result. Keys come through shared memory, a chunk at a time, for all warps; the weights of a warp are there for
-its lanes. Queries and keys are rounded up to whole blocks and chunks, so that no thread leaves the others at a barrier.
+result. Keys come through shared memory for all warps, a chunk at a time; the weights that a warp computes lie there for
+its lanes. Queries and keys are rounded up to whole blocks and chunks: no thread leaves the others at a barrier.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from lwc.targets.kernels.attention import Heads
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.targets.kernels.tiling import round_up
 from lwc.targets.target import Target
-from lwc.tvm_api import Schedule, te, tirx
+from lwc.tvm_api import te, tirx
 
-_WARPS = 4
+# Warps of a block, and queries of a warp, from the most to the least.
+_BLOCKS = ((4, 4), (4, 2), (4, 1), (2, 1), (1, 1))
 # For a chunk of keys in shared memory, where more than one key a lane is taken.
 _CHUNK_BYTES = 12 * 1024
 _LOWEST = float(np.finfo(np.float32).min)
@@ -39,7 +40,8 @@ class Attention:
     scale: float
     biased: bool
     epilogue: Epilogue
-    warp: int
+    warp: int  # threads
+    warps: int  # of a block
     warp_queries: int
     lane_keys: int  # in a chunk
 
@@ -52,7 +54,7 @@ class Attention:
     @property
     def block_queries(self) -> int:
         """The queries of a block."""
-        return _WARPS * self.warp_queries
+        return self.warps * self.warp_queries
 
     @property
     def chunk(self) -> int:
@@ -92,35 +94,34 @@ def plan(
 ) -> Attention:
     """The kernel for `heads` of each of `batch` images; `target` has a GPU.
 
-    Raises UnsupportedError where the scores of a few queries take more than a block's shared memory.
+    Raises UnsupportedError where the scores of a query take more than a block's shared memory.
     """
     gpu = target.gpu
     assert gpu is not None
-    fits = 4 * gpu.warp * (query_heads.size + 1)
-    lane_keys = next((n for n in (4, 2) if fits * n <= _CHUNK_BYTES and gpu.warp * n < 2 * keys), 1)
-    smallest = Attention(
-        *(batch, heads, queries, keys, query_heads, key_heads, value_heads, scale, biased, epilogue),
-        warp=gpu.warp,
-        warp_queries=1,
-        lane_keys=lane_keys,
-    )
-    return _with_more_queries(smallest, gpu)
+    one_each = 4 * gpu.warp * (query_heads.size + 1)
+    lane_keys = next((n for n in (4, 2) if one_each * n <= _CHUNK_BYTES and gpu.warp * n < 2 * keys), 1)
+    blocks = [
+        Attention(
+            *(batch, heads, queries, keys, query_heads, key_heads, value_heads, scale, biased, epilogue),
+            *(gpu.warp, warps, warp_queries, lane_keys),
+        )
+        for warps, warp_queries in _BLOCKS
+    ]
+    return _best_block(blocks, gpu)
 
 
-def _with_more_queries(kernel: Attention, gpu: Gpu) -> Attention:
-    """As many queries a warp as fit, and leave no multiprocessor idle: they share what is read of the keys."""
-    if kernel.shared_bytes > gpu.shared_bytes:
+def _best_block(blocks: list[Attention], gpu: Gpu) -> Attention:
+    """The first, with the most queries to share what is read of the keys, that leaves no multiprocessor idle."""
+    fitting = [kernel for kernel in blocks if kernel.shared_bytes <= gpu.shared_bytes]
+    if not fitting:
+        least = blocks[-1]
         raise UnsupportedError(
-            f"attention over {kernel.keys} keys: {kernel.shared_bytes} bytes of shared memory, of {gpu.shared_bytes}; "
+            f"attention over {least.keys} keys: {least.shared_bytes} bytes of shared memory, of {gpu.shared_bytes}; "
             "use a smaller image"
         )
-    larger = (replace(kernel, warp_queries=count) for count in (4, 2))
-    fitting = (
-        each
-        for each in larger
-        if each.shared_bytes <= gpu.shared_bytes and each.blocks >= gpu.multiprocessors
-    )
-    return next(fitting, kernel)
+    # Fewer warps hide less latency: they are for more keys than the queries of four find room for.
+    whole = [kernel for kernel in fitting if kernel.warps == fitting[0].warps]
+    return next((kernel for kernel in whole if kernel.blocks >= gpu.multiprocessors), whole[-1])
 
 
 def pack(kernel: Attention, bias: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -216,95 +217,3 @@ def _mixed(kernel: Attention, weights: Any, value: Any) -> Any:
         lambda b, h, m, j: te.sum(weights[b, h, m, i, lane] * element(b, h, j), axis=[i, lane]),
         name="mixed",
     )
-
-
-def schedule(sch: Schedule, kernel: Attention) -> None:
-    """Blocks, warps and shared memory for the function that `compute` gave."""
-    lane = _schedule_result(sch, kernel)
-    _schedule_weights(sch, lane)
-    _schedule_scores(sch, kernel, lane)
-
-
-def _schedule_result(sch: Schedule, kernel: Attention) -> Any:
-    """The product with the values, and what divides it; the loop over the lanes of a warp."""
-    mixed, mean, result, total = (sch.get_sblock(name) for name in ("mixed", "mean", "result", "total"))
-    b, h, m, j = sch.get_loops(mean)
-    block, warp, row = sch.split(m, [None, _WARPS, kernel.warp_queries])
-    lane, channel = sch.split(j, [kernel.warp, None])
-    sch.reorder(b, h, block, warp, lane, row, channel)
-    sch.bind(sch.fuse(b, h, block), "blockIdx.x")
-    sch.bind(warp, "threadIdx.y")
-    sch.bind(lane, "threadIdx.x")
-    sch.set_scope(mean, 0, "local")
-    sch.reverse_compute_at(result, lane, preserve_unit_loops=True)
-    for loop in sch.get_loops(result)[-3:]:
-        sch.unroll(loop)
-    sch.compute_at(mixed, lane, preserve_unit_loops=True)
-    sch.set_scope(mixed, 0, "local")
-    row_of_sum, channel_of_sum, i, key = sch.get_loops(mixed)[-4:]
-    step, key = sch.split(key, [None, 4])
-    sch.reorder(i, step, key, channel_of_sum, row_of_sum)
-    for loop in (row, channel, key, channel_of_sum, row_of_sum):
-        sch.unroll(loop)
-    sch.decompose_reduction(mixed, i)
-    sch.compute_at(total, lane, preserve_unit_loops=True)
-    _reduce_across_lanes(sch, total)
-    return lane
-
-
-def _schedule_weights(sch: Schedule, lane: Any) -> None:
-    """The exponentials of the scores, and the maximum before them."""
-    weights, maximum = sch.get_sblock("weights"), sch.get_sblock("maximum")
-    sch.set_scope(weights, 0, "shared")
-    sch.compute_at(weights, lane, preserve_unit_loops=True)
-    m, _, thread = sch.get_loops(weights)[-3:]
-    warp, row = sch.split(m, [_WARPS, None])
-    sch.bind(warp, "threadIdx.y")
-    sch.bind(thread, "threadIdx.x")
-    sch.unroll(row)
-    sch.compute_at(maximum, warp, preserve_unit_loops=True)
-    _reduce_across_lanes(sch, maximum)
-
-
-def _reduce_across_lanes(sch: Schedule, block: Any) -> None:
-    """Each lane takes keys of its own; TVM gives what they make together, in registers, to all of them."""
-    sch.set_scope(block, 0, "local")
-    row, _, lane = sch.get_loops(block)[-3:]
-    sch.unroll(row)
-    sch.bind(lane, "threadIdx.x")
-
-
-def _schedule_scores(sch: Schedule, kernel: Attention, lane: Any) -> None:
-    """The product of queries and keys, a chunk of these at a time."""
-    scores, product, queries, keys = (
-        sch.get_sblock(name) for name in ("scores", "product", "queries", "keys")
-    )
-    for block in (scores, queries, keys):
-        sch.set_scope(block, 0, "shared")
-    sch.set_scope(product, 0, "local")
-    sch.compute_at(scores, lane, preserve_unit_loops=True)
-    m, i, thread = sch.get_loops(scores)[-3:]
-    warp, row = sch.split(m, [_WARPS, None])
-    chunk, each = sch.split(i, [None, kernel.lane_keys])
-    sch.reorder(chunk, warp, thread, row, each)
-    sch.bind(warp, "threadIdx.y")
-    sch.bind(thread, "threadIdx.x")
-    sch.compute_at(product, thread, preserve_unit_loops=True)
-    row_of_product, each_of_product, _, k = sch.get_loops(product)[-4:]
-    sch.reorder(k, row_of_product, each_of_product)
-    for loop in (row, each, row_of_product, each_of_product):
-        sch.unroll(loop)
-    sch.decompose_reduction(product, k)
-    for fetched, place in ((keys, chunk), (queries, lane)):
-        sch.compute_at(fetched, place, preserve_unit_loops=True)
-        _fetch_together(sch, kernel, fetched)
-    # Lanes that read the same channel of neighbouring keys would otherwise find them in the same banks.
-    sch.storage_align(keys, 0, -2, 2, 1)
-
-
-def _fetch_together(sch: Schedule, kernel: Attention, block: Any) -> None:
-    """Spread a copy to shared memory over the threads of the block."""
-    fused = sch.fuse(*sch.get_loops(block)[-2:])
-    _, warp, thread = sch.split(fused, [None, _WARPS, kernel.warp])
-    sch.bind(warp, "threadIdx.y")
-    sch.bind(thread, "threadIdx.x")

@@ -19,6 +19,12 @@ def results(sch: Schedule) -> list[Any]:
     return [block for block in blocks(sch) if among(sch, block, outputs)]
 
 
+def feeding(sch: Schedule) -> list[Any]:
+    """The blocks before the results."""
+    outputs = results(sch)
+    return [block for block in blocks(sch) if not among(sch, block, outputs)]
+
+
 def among(sch: Schedule, block: Any, others: list[Any]) -> bool:
     """Whether `block` is one of `others`."""
     return any(sch.get(block).same_as(sch.get(other)) for other in others)

@@ -57,6 +57,19 @@ def scheduled_plainly(function: tirx.PrimFunc) -> tirx.PrimFunc:
     return sch.mod["main"]
 
 
+def run_function(
+    function: tirx.PrimFunc, sample: Array, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[Array]:
+    """All that the scheduled `function` gives for its only input."""
+    views = [
+        View(number, tuple(int(extent) for extent in operand.ty.shape), str(operand.ty.dtype))
+        for number, operand in enumerate(function.params)
+    ]
+    calls = CallList([Call("only", (views[0],), tuple(views[1:]))], {}, views[:1], views[1:])
+    program = PlainProgram(nn.Identity(), torch.from_numpy(sample), calls, {"only": function})
+    return run_plainly({"program": program}, folder, monkeypatch)["program"]
+
+
 def run_plainly(
     programs: Mapping[str, PlainProgram], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, list[Array]]:

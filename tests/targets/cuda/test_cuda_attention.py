@@ -11,7 +11,7 @@ import lwc.ops  # noqa: F401  registers the operators
 from lwc.errors import UnsupportedError
 from lwc.lower.cuda_source import cuda_source
 from lwc.targets.kernels.attention import Heads
-from lwc.targets.kernels.cuda import attention
+from lwc.targets.kernels.cuda import attention, attention_schedule
 from lwc.targets.kernels.epilogue import Epilogue
 from tests.targets.cuda.emulation import GPU, Layer, check_layers, require_right, scheduled
 from tests.targets.cuda.layers import SEED, numbers
@@ -59,7 +59,12 @@ class Tokens:
         packed = None if bias is None else attention.pack(kernel, bias)
         operands = (query, both, both, packed)
         tensors = (query, both) if bias is None else (query, both, bias)
-        return Layer(scheduled(kernel, attention, *operands), operands, self._eager, tensors)
+        return Layer(
+            scheduled(kernel, attention, *operands, schedule=attention_schedule.schedule),
+            operands,
+            self._eager,
+            tensors,
+        )
 
     def _eager(
         self, query: torch.Tensor, both: torch.Tensor, bias: torch.Tensor | None = None
@@ -85,6 +90,8 @@ CASES: dict[str, Tokens] = {
     "one_query": Tokens(2, 1, 65, 24, 17),
     "one_key": Tokens(1, 13, 1, 8, 40),
     "many_keys": Tokens(1, 5, 1000, 16, 16),
+    "more_keys": Tokens(1, 3, 4001, 16, 16),
+    "most_keys": Tokens(1, 3, 9001, 8, 8, biased=False),
     "wide": Tokens(1, 40, 20, 130, 260),
     "large_scores": Tokens(2, 20, 40, 16, 16, scale=30.0),
 }
@@ -115,8 +122,8 @@ def test_shared_memory_is_what_was_planned(name: str) -> None:
 
 
 def test_more_keys_than_shared_memory_holds_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"attention over 9000 keys: \d+ bytes of shared memory"):
-        Tokens(1, 9000, 9000, 16, 16).kernel()
+    with pytest.raises(UnsupportedError, match=r"attention over 12000 keys: \d+ bytes of shared memory"):
+        Tokens(1, 12000, 12000, 16, 16).kernel()
 
 
 def test_multiply_accumulates_of_both_products_are_counted() -> None:

@@ -16,11 +16,17 @@ from lwc.tvm_api import Schedule, te, topi, tvm
 from tests.compiled.test_operators import GROUPS as OPERATORS
 from tests.compiled.test_operators import Branches
 from tests.targets.cuda.emulation import GPU, require_close
-from tests.targets.cuda.plain_programs import Function, plain_program, run_plainly, scheduled_plainly
+from tests.targets.cuda.plain_programs import (
+    Function,
+    plain_program,
+    run_function,
+    run_plainly,
+    scheduled_plainly,
+)
 
 pytestmark = pytest.mark.slow
 
-SMALL, DEEP, LARGE = (1, 6, 9, 11), (2, 65, 7, 10), (3, 40, 64, 48)
+SMALL, DEEP, LARGE = (1, 6, 9, 11), (2, 65, 7, 10), (1, 40, 64, 48)
 
 
 def unfolded(x: torch.Tensor) -> torch.Tensor:
@@ -40,6 +46,9 @@ GROUPS: dict[str, tuple[tuple[int, ...], tuple[Function, ...]]] = {
         name: (SMALL, OPERATORS[name])
         for name in ("activations", "arithmetic", "pooling", "resizing", "views")
     },
+    # Those that no template takes.
+    "normalisation": (SMALL, tuple(OPERATORS["normalisation"][number] for number in (0, 1, 2, 5, 6, 7, 8))),
+    "products": (SMALL, tuple(OPERATORS["products"][number] for number in (0, 2, 3, 4))),
     "softmax of each axis": (DEEP, tuple(partial(torch.softmax, dim=axis) for axis in range(4))),
     "softmax of classes": ((2, 1000), (partial(torch.softmax, dim=-1), lambda x: x.argmax(1))),
     "softmax of many rows": ((5, 300, 49), (partial(torch.softmax, dim=-1),)),
@@ -123,6 +132,33 @@ def test_a_small_copy_is_spread_over_multiprocessors() -> None:
     (launch,) = launches.values()
     assert launch.grid == (100, 1, 1)
     assert launch.block == (64, 1, 1)
+
+
+def test_several_results_are_one_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
+) -> None:
+    """Of different sizes, one read by another, and one by way of a sum."""
+    x = te.placeholder((6, 77), name="x")
+    doubled = te.compute(x.shape, lambda i, j: 2 * x[i, j], name="doubled")
+    head = te.compute((6, 5), lambda i, j: doubled[i, j + 3] + 1, name="head")
+    k = te.reduce_axis((0, 77), name="k")
+    total = te.compute((6,), lambda i: te.sum(doubled[i, k], axis=k), name="total")
+    function = te.create_prim_func([x, doubled, head, total])
+    sample = torch.randn((6, 77), generator=rng)
+    outputs = run_function(scheduled_plainly(function), sample.numpy(), tmp_path, monkeypatch)
+    expected = [(2 * y, 2 * y[:, 3:8] + 1, 2 * y.sum(1)) for y in (sample, sample.double())]
+    for result, single, double in zip(outputs, *expected, strict=True):
+        require_close("several", result, single.numpy(), double.numpy())
+
+
+def test_results_that_share_a_sum_are_refused() -> None:
+    x = te.placeholder((6, 77), name="x")
+    k = te.reduce_axis((0, 77), name="k")
+    total = te.compute((6,), lambda i: te.sum(x[i, k], axis=k), name="total")
+    shares = te.compute(x.shape, lambda i, j: x[i, j] / total[i], name="shares")
+    function = te.create_prim_func([x, total, shares])
+    with pytest.raises(UnsupportedError, match="total: no single launch can compute it"):
+        scheduled_plainly(function)
 
 
 def test_a_target_without_a_gpu_is_refused() -> None:
