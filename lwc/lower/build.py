@@ -22,6 +22,7 @@ def build_device_code(kernels: dict[str, Any], target: Target) -> DeviceCode:
     Raises ResourceError where there is no compiler, UnsupportedError for a kernel that it refuses.
     """
     assert target.gpu is not None
+    register_exponentials()
     source, launches = cuda_source(kernels, target)
     compiler = find_compiler()
     binary = compiler.compile(source, target.gpu.architecture)

@@ -25,6 +25,7 @@ from lwc.targets.kernels import (
     winograd_schedule,
 )
 from lwc.targets.kernels.cuda import attention as cuda_attention
+from lwc.targets.kernels.cuda import attention_schedule as cuda_attention_schedule
 from lwc.targets.kernels.cuda import conv2d as cuda_conv2d
 from lwc.targets.kernels.cuda import depthwise as cuda_depthwise
 from lwc.targets.kernels.cuda import gemm as cuda_gemm
@@ -120,7 +121,7 @@ _GPU = Templates(
         cuda_depthwise.Depthwise: cuda_depthwise,
         cuda_matmul.Matmul: cuda_matmul,
         cuda_norm.Norm: cuda_norm,
-        cuda_attention.Attention: cuda_attention,
+        cuda_attention.Attention: cuda_attention_schedule,
         cuda_quantized_gemm.QuantizedGemm: cuda_quantized_gemm,
         cuda_quantized_conv2d.QuantizedConv2d: cuda_quantized_conv2d,
         cuda_quantized_depthwise.QuantizedDepthwise: cuda_quantized_depthwise,

@@ -87,11 +87,10 @@ def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return pack_panels(weight, kernel.tile)
 
 
-def pack_panels(weight: NDArray[np.float32], tile: RegisterTile) -> NDArray[np.float32]:
-    """The same for any kernel whose product has this tile."""
+def pack_panels(weight: NDArray[Any], tile: RegisterTile) -> NDArray[Any]:
+    """The same for any kernel whose product has this tile, and for elements of any type."""
     columns, inner = weight.shape
-    padded = np.zeros((round_up(columns, tile.lanes), inner), np.float32)
-    padded[:columns] = weight
+    padded = np.pad(weight, ((0, round_up(columns, tile.lanes) - columns), (0, 0)))
     panels = padded.reshape(-1, tile.columns, inner)
     return np.ascontiguousarray(panels.transpose(0, 2, 1))
 

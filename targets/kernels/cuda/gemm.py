@@ -63,7 +63,7 @@ def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return pack_tiles(weight, kernel.tile)
 
 
-def pack_tiles(weight: NDArray[np.float32], tile: BlockTile) -> NDArray[np.float32]:
+def pack_tiles(weight: NDArray[Any], tile: BlockTile) -> NDArray[Any]:
     """Weights (N, K) as [N/columns, K, columns] of `tile`, zeros in the columns and the k that pad."""
     padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % tile.chunk)))
     return pack_panels(padded, RegisterTile(1, tile.columns, tile.columns))
