@@ -40,15 +40,16 @@ def command(
 ) -> None:
     """Run PACKAGE and show the likeliest classes, or the range of other outputs.
 
-    A package for another machine runs under qemu, where that is installed. Real numbers become integers where the
+    A package for another machine runs under qemu, where that is installed, and one for a GPU on the processor, where
+    there is no GPU. Real numbers become integers where the
     package takes these (`lwc compile --io int8`), and what is shown are real numbers again.
     """
     from lwc.cli.inputs import read_inputs
     from lwc.cli.progress import PlainConsole, StageReporter
     from lwc.cli.report import check_finite, output_document, output_text
     from lwc.cli.save import save_arrays
-    from lwc.package.execute import run_package
     from lwc.package.manifest import read_manifest
+    from lwc.package.run import run_package
     from lwc.package.steps import dequantize
 
     manifest = read_manifest(package)

@@ -6,7 +6,7 @@ from torch import fx
 
 from lwc.lower.emitter import Array, Emitter, reshape, shape
 from lwc.ops import AttentionView, QuantizedAttentionView
-from lwc.targets.kernels import attention, quantized_attention
+from lwc.targets.kernels import attention
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.targets.kernels.requantize import Requantize
 from lwc.tvm_api import relax
@@ -36,8 +36,11 @@ def convert_quantized_attention(emitter: Emitter, node: fx.Node, importer: Any) 
         view.activation,
         view.inverse_scale,
     )
-    tiles = _plan(emitter, view, operands, 1.0, Epilogue())
-    kernel = quantized_attention.QuantizedAttention(tiles, emitter.target.dot_product, how)
+    tiles, quantized_attention = (
+        _plan(emitter, view, operands, 1.0, Epilogue()),
+        emitter.templates.quantized_attention,
+    )
+    kernel = quantized_attention.plan(tiles, how, emitter.target)
     multiplier = quantized_attention.pack_multiplier(kernel, emitter.array(view.value_multiplier))
     bias = None if view.bias is None else _bias(emitter, tiles, view.bias, importer)
     constants = (emitter.array(view.multiplier), multiplier)

@@ -32,6 +32,7 @@ from lwc.targets.kernels.cuda import gemm as cuda_gemm
 from lwc.targets.kernels.cuda import matmul as cuda_matmul
 from lwc.targets.kernels.cuda import norm as cuda_norm
 from lwc.targets.kernels.cuda import plain as cuda_plain
+from lwc.targets.kernels.cuda import quantized_attention as cuda_quantized_attention
 from lwc.targets.kernels.cuda import quantized_conv2d as cuda_quantized_conv2d
 from lwc.targets.kernels.cuda import quantized_depthwise as cuda_quantized_depthwise
 from lwc.targets.kernels.cuda import quantized_gemm as cuda_quantized_gemm
@@ -56,6 +57,7 @@ class Templates:
     quantized_gemm: ModuleType
     quantized_conv2d: ModuleType
     quantized_depthwise: ModuleType
+    quantized_attention: ModuleType
     winograd: ModuleType | None
     schedules: dict[type, ModuleType]
     plain: Callable[[Schedule, Target], None]
@@ -85,6 +87,7 @@ _PROCESSOR = Templates(
     quantized_gemm,
     quantized_conv2d,
     quantized_depthwise,
+    quantized_attention,
     winograd,
     {
         gemm.Gemm: gemm,
@@ -114,6 +117,7 @@ _GPU = Templates(
     cuda_quantized_gemm,
     cuda_quantized_conv2d,
     cuda_quantized_depthwise,
+    cuda_quantized_attention,
     None,
     {
         cuda_gemm.Gemm: cuda_gemm,
@@ -122,6 +126,7 @@ _GPU = Templates(
         cuda_matmul.Matmul: cuda_matmul,
         cuda_norm.Norm: cuda_norm,
         cuda_attention.Attention: cuda_attention_schedule,
+        cuda_quantized_attention.QuantizedAttention: cuda_quantized_attention,
         cuda_quantized_gemm.QuantizedGemm: cuda_quantized_gemm,
         cuda_quantized_conv2d.QuantizedConv2d: cuda_quantized_conv2d,
         cuda_quantized_depthwise.QuantizedDepthwise: cuda_quantized_depthwise,

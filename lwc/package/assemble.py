@@ -11,8 +11,8 @@ from lwc.cuda.find import find_compiler
 from lwc.lower.program import KernelCall, LoweredProgram
 from lwc.models.count import count
 from lwc.package import emit
-from lwc.package.compile_parts import DEVICE_SOURCE
 from lwc.package.manifest import (
+    DEVICE_SOURCE,
     MANIFEST_NAME,
     PROGRAM_NAME,
     CallEntry,

@@ -3,10 +3,8 @@
 from lwc.lower.build import build_device_code, build_kernels
 from lwc.package import emit
 from lwc.package.link import compile_device_sources, compile_sources
+from lwc.package.manifest import DEVICE_SOURCE
 from lwc.package.parts import Parts
-
-# The CUDA C that a package's kernels are made from; it is in the package, for its reader.
-DEVICE_SOURCE = "kernels.cu"
 
 
 def compile_parts(parts: Parts) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Running a package's `lwc-run`: on this machine, or under emulation."""
+"""Running an `lwc-run`: on this machine, or under emulation."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from lwc.errors import BadInputError, LwcError, ResourceError, UnsupportedError, UsageError, VerificationError
-from lwc.package.manifest import PROGRAM_NAME, Manifest, TensorInfo, open_package
+from lwc.package.manifest import TensorInfo
 from lwc.package.steps import Elements
 from lwc.targets.gpu_at_hand import architecture_at_hand
 from lwc.targets.native import cpu_features
@@ -95,30 +95,6 @@ def runs_natively(target: Target) -> bool:
         return find_runner(target).how in ("native", "cuda")
     except ResourceError:
         return False
-
-
-def run_package(package: Path, inputs: Sequence[Elements], threads: int = 0) -> tuple[Elements, ...]:
-    """The package's outputs for `inputs` (of the manifest's types and shapes), natively or under qemu.
-
-    Raises BadInputError for a malformed package or input, VerificationError for a changed file,
-    ResourceError where this machine cannot run the package.
-    """
-    manifest = open_package(package)
-    return run_program(
-        find_package_runner(package, manifest), package / PROGRAM_NAME, manifest, inputs, threads
-    )
-
-
-def find_package_runner(package: Path, manifest: Manifest) -> Runner:
-    """How to run the package's own program. Raises ResourceError, saying what to install, where it cannot run."""
-    runner = find_runner(manifest.target)
-    if runner.how == "qemu-static":
-        architecture = manifest.target.architecture
-        debian = {"aarch64": "arm64", "x86_64": "amd64"}[architecture]
-        raise ResourceError(
-            f"{package}: qemu needs the C library of {architecture} to run it; `apt install libc6-{debian}-cross`"
-        )
-    return runner
 
 
 def run_program(

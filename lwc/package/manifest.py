@@ -22,6 +22,8 @@ from lwc.targets.target import Target
 SCHEMA_VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "lwc-run"
+# The CUDA C that a package's kernels are made from: for its reader, and to run them without a GPU.
+DEVICE_SOURCE = "kernels.cu"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}")
 

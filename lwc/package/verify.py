@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lwc.errors import BadInputError, UnsupportedError, VerificationError
 from lwc.files import read_regular
 from lwc.oracle import ALLOWANCE, FACTOR
-from lwc.package.execute import find_package_runner, run_program
+from lwc.package.execute import run_program
 from lwc.package.manifest import (
     PROGRAM_NAME,
     Manifest,
@@ -21,6 +21,7 @@ from lwc.package.manifest import (
     open_package,
     sample_name,
 )
+from lwc.package.run import package_runner
 from lwc.package.steps import Elements
 
 # What PyTorch's own error may be, in parts of the output: a random model has more.
@@ -87,9 +88,9 @@ def verify_package(package: Path) -> Verification:
     ResourceError where this machine cannot run it.
     """
     manifest = open_package(package)
-    runner = find_package_runner(package, manifest)
     samples = [_read_sample(package, "sample_input", i, info) for i, info in enumerate(manifest.inputs)]
-    results = run_program(runner, package / PROGRAM_NAME, manifest, samples)
+    with package_runner(package, manifest) as runner:
+        results = run_program(runner, package / PROGRAM_NAME, manifest, samples)
     # All samples together are within the limit; one alone can be further away, by this much.
     factor = manifest.verification.samples**0.5
     outputs = tuple(

@@ -8,7 +8,7 @@ from lwc.errors import ResourceError
 from lwc.package.emulated import emulate
 from lwc.package.execute import Runner, find_runner, run_program
 from lwc.package.link import link_static_program
-from lwc.package.manifest import PROGRAM_NAME, Verification
+from lwc.package.manifest import DEVICE_SOURCE, PROGRAM_NAME, Verification
 from lwc.package.parts import Parts
 from lwc.package.steps import Elements
 from lwc.package.toolchain import find_static_toolchain
@@ -39,11 +39,18 @@ def _find_runner(parts: Parts, warn: Callable[[str], None]) -> Runner | None:
         missing = error
     if parts.target.gpu is not None:
         try:
-            return emulate(parts)
+            return _emulated(parts)
         except ResourceError as error:
             missing = error
     warn(f"not verified: {missing}")
     return None
+
+
+def _emulated(parts: Parts) -> Runner:
+    folder = parts.scratch / "emulated"
+    folder.mkdir()
+    source = (parts.scratch / DEVICE_SOURCE).read_text()
+    return emulate(source, parts.target, parts.toolchain, folder)
 
 
 def _run(parts: Parts, runner: Runner) -> list[Elements]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from lwc.bench.timing import WARM_UP
 from lwc.errors import BadInputError, ResourceError, UnsupportedError
-from lwc.package.execute import find_package_runner
 from lwc.package.load import load
 from lwc.package.manifest import CallEntry, Manifest, open_package, sample_name
+from lwc.package.run import find_package_runner
 from lwc.profile.peak import Peak
 
 

@@ -17,6 +17,7 @@ from lwc.targets.kernels.dot_product import dot, is_signed, word
 from lwc.targets.kernels.quantized_gemm import WORD
 from lwc.targets.kernels.requantize import Requantize, fused_multiply_add, rounded
 from lwc.targets.kernels.tiling import round_up
+from lwc.targets.target import Target
 from lwc.tvm_api import te, tirx
 
 # The weight of a query's nearest key.
@@ -54,6 +55,11 @@ class QuantizedAttention:
     def weight_offset(self) -> int:
         """What a weight has more than its stored byte."""
         return _HALF if is_signed(self.dot_product) else 0
+
+
+def plan(attention: Attention, requantize: Requantize, target: Target) -> QuantizedAttention:
+    """The kernel that is tiled as `attention` is."""
+    return QuantizedAttention(attention, target.dot_product, requantize)
 
 
 def pack_multiplier(kernel: QuantizedAttention, multiplier: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[NDArray[np.float32],
         calls.append(inputs)
         return (LOGITS,)
 
-    monkeypatch.setattr("lwc.package.execute.run_package", run_package)
+    monkeypatch.setattr("lwc.package.run.run_package", run_package)
     return calls
 
 
@@ -111,7 +111,7 @@ def integers(package: Path, monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.
         calls.extend(inputs)
         return (np.array([[5, 9, 7]], np.uint8),)
 
-    monkeypatch.setattr("lwc.package.execute.run_package", run_package)
+    monkeypatch.setattr("lwc.package.run.run_package", run_package)
     return calls
 
 
@@ -184,7 +184,7 @@ def test_an_output_that_is_not_finite_is_no_result(
     lwc: Lwc, package: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = np.full((1, 3), np.nan, np.float32)
-    monkeypatch.setattr("lwc.package.execute.run_package", lambda *_: (broken,))
+    monkeypatch.setattr("lwc.package.run.run_package", lambda *_: (broken,))
     done = lwc("run", package, "--input", sample)
     assert done.code == 5
     assert "'logits' holds NaN" in done.line()

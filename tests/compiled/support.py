@@ -19,9 +19,10 @@ from lwc.compile_request import CompileRequest
 from lwc.driver import CompileResult, compile_package
 from lwc.errors import ResourceError
 from lwc.models.request import ModelRequest
-from lwc.package.execute import find_runner, run_package
+from lwc.package.execute import find_host_runner
 from lwc.package.manifest import OutputCheck, read_manifest
 from lwc.package.reference import run_reference
+from lwc.package.run import run_package
 from lwc.package.verify import check_output, require_agreement, verify_package
 from lwc.rewriting import PassOptions
 from lwc.targets.resolve import resolve_target
@@ -91,7 +92,7 @@ def compile_module(
 def require_runner(target: str) -> None:
     """Skips the test where this machine cannot run packages for `target`, and says why."""
     try:
-        runner = find_runner(resolve_target(target))
+        runner = find_host_runner(resolve_target(target))
     except ResourceError as error:
         pytest.skip(str(error))
     if runner.how == "qemu-static":

@@ -15,8 +15,8 @@ from tests.programs import Shape, random_inputs
 
 pytestmark = pytest.mark.slow
 
-# vnni, madd, smull, sdot.
-TARGETS = ("native", "x86-64-v3", "arm64", "cortex-a76")
+# vnni, madd, smull, sdot, and a GPU, which is emulated where there is none.
+TARGETS = ("native", "x86-64-v3", "arm64", "cortex-a76", "cuda:sm_80")
 
 
 @dataclass(frozen=True)

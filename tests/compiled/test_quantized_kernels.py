@@ -16,7 +16,7 @@ import torch
 
 import lwc
 from lwc.ops.activation import ACTIVATIONS
-from lwc.package.execute import run_package
+from lwc.package.run import run_package
 from lwc.targets.resolve import resolve_target
 from tests.compiled.quantized_layers import KINDS, All, Case, Draw, depthwise, places, whole_vectors
 from tests.compiled.support import Array, compile_module, require_runner
@@ -24,8 +24,8 @@ from tests.programs import random_inputs
 
 pytestmark = pytest.mark.slow
 
-# vnni, madd in vectors of 512 and of 256 bits, smull, sdot.
-TARGETS = ("native", "x86-64-v4", "x86-64-v3", "arm64", "cortex-a76")
+# vnni, madd in vectors of 512 and of 256 bits, smull, sdot, dp4a (where there is no GPU, its kernels are emulated).
+TARGETS = ("native", "x86-64-v4", "x86-64-v3", "arm64", "cortex-a76", "cuda:sm_80")
 OUTPUTS = int(os.environ.get("LWC_TEST_OUTPUTS") or 0)
 # The inputs that a library is run on, in this process and under emulation.
 SAMPLES, EMULATED = (200, 50) if OUTPUTS else (20, 5)
@@ -95,8 +95,9 @@ def compare(layers: Sequence[Case], target: str, draw: Draw, output: Path) -> in
 
 
 def is_for_this_machine(target: str) -> bool:
-    """Whether the package is for this architecture."""
-    return bool(resolve_target(target).architecture == resolve_target("native").architecture)
+    """Whether the package is for this machine's processor."""
+    asked = resolve_target(target)
+    return asked.gpu is None and asked.architecture == resolve_target("native").architecture
 
 
 @contextlib.contextmanager

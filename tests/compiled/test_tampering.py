@@ -11,8 +11,8 @@ import torch
 
 import lwc
 from lwc.errors import BadInputError, LwcError, VerificationError
-from lwc.package.execute import run_package
 from lwc.package.manifest import MANIFEST_NAME, hash_file, read_manifest
+from lwc.package.run import run_package
 from lwc.package.verify import verify_package
 from tests.compiled.conftest import Copy
 from tests.compiled.support import Array

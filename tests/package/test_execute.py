@@ -16,8 +16,9 @@ from lwc.errors import (
     UsageError,
     VerificationError,
 )
-from lwc.package.execute import Runner, find_package_runner, find_runner, run_package, run_program
+from lwc.package.execute import Runner, find_runner, run_program
 from lwc.package.manifest import read_manifest
+from lwc.package.run import find_package_runner, run_package
 from lwc.package.steps import Elements
 from lwc.targets.arm64 import TARGET as ARM64
 from lwc.targets.x86_64_v4 import TARGET as X86

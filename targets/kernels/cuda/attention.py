@@ -23,7 +23,7 @@ from lwc.tvm_api import te, tirx
 _BLOCKS = ((4, 4), (4, 2), (4, 1), (2, 1), (1, 1))
 # For a chunk of keys in shared memory, where more than one key a lane is taken.
 _CHUNK_BYTES = 12 * 1024
-_LOWEST = float(np.finfo(np.float32).min)
+LOWEST = float(np.finfo(np.float32).min)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _scores(kernel: Attention, query: Any, key: Any, bias: Any) -> Any:
             value = value + bias[h, tirx.min(m, last_query), tirx.min(n, last_key)]
         if kernel.padded_keys == kernel.keys:
             return value
-        return tirx.Select(n < kernel.keys, value, tirx.const(_LOWEST, "float32"))
+        return tirx.Select(n < kernel.keys, value, tirx.const(LOWEST, "float32"))
 
     return te.compute(product.shape, score, name="scores")
 
