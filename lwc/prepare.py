@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import lwc.ops  # noqa: F401  registers the operators
 from lwc.accuracy_budget import Budget, within_budget
 from lwc.compile_request import CompileRequest, chosen_precision
 from lwc.cuda.find import find_compiler
+from lwc.half import PRECISION as HALF
+from lwc.half import for_half, in_half
 from lwc.layer_times import layer_timer
 from lwc.models.evaluate import Accuracy, LabelledImage, evaluate, read_labels, require_classifier
 from lwc.models.load import load_model
@@ -70,9 +73,11 @@ class Prepared:
     quantized: Quantized | None
     evaluation: Evaluation | None
 
-    @property
+    @cached_property
     def program(self) -> Program:
         """What is lowered."""
+        if self.loaded.precision == HALF:
+            return in_half(self.rewritten.program)
         return self.rewritten.program if self.quantized is None else self.quantized.compiled.program
 
     @property
@@ -87,6 +92,8 @@ def load(request: CompileRequest, clock: Clock) -> Loaded:
     Raises UsageError, BadInputError, UnsupportedError or ResourceError.
     """
     target = resolve_target(request.target)
+    if request.precision == HALF:
+        target = for_half(target)
     check_cpu(target)
     pipeline = request.passes.pipeline()
     images = None if request.evaluate is None else read_labels(request.evaluate)

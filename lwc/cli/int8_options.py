@@ -11,7 +11,8 @@ _OPTIONS = (
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
-        help="int8: 8-bit integers, by ranges measured on --calibrate, or those of a model that is quantized already."
+        help="fp16: tensors in float16, on GPUs. int8: 8-bit integers, by ranges measured on --calibrate, or those of"
+        " a model that is quantized already."
         "  [default: fp32; int8 for such a model]",
     ),
     click.option(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lwc.errors import UnsupportedError
+from lwc.half import run_reference_in_half
 from lwc.lower.program import LoweredProgram
 from lwc.models.preprocess import Preprocessing
 from lwc.models.request import LoadedModel
@@ -46,7 +47,13 @@ class Parts:
         if self.quantized is not None:
             return self.quantized.reference(self.samples)
         pruned = self.rewritten.pruned
-        return run_reference(self.model.module if pruned is None else pruned.reference.module, self.samples)
+        run = run_reference_in_half if self.is_half else run_reference
+        return run(self.model.module if pruned is None else pruned.reference.module, self.samples)
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the tensors between kernels are float16."""
+        return self.target.gpu is not None and self.target.gpu.numbers == "float16"
 
     @cached_property
     def samples(self) -> list[Sample]:

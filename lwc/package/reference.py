@@ -25,6 +25,7 @@ _MAX_SAMPLES = 8
 class Reference:
     """A model's outputs for some samples, the samples along the first axis, in float64 and in float32.
 
+    Of a model in FP16, `float32` is what PyTorch gives in float16.
     `slack`: of a quantized model, what each output's error may be beyond the rule; None of one in float32.
     """
 
@@ -39,10 +40,10 @@ def run_reference(module: torch.nn.Module, samples: Sequence[Sample]) -> Referen
     Raises UnsupportedError where PyTorch cannot run the copy.
     """
     tensors = [[torch.from_numpy(array) for array in sample] for sample in samples]
-    float32 = _outputs(module, tensors)
+    float32 = outputs_of(module, tensors)
     try:
         doubles = [[_in_float64(tensor) for tensor in sample] for sample in tensors]
-        double = _outputs(in_float64(module), doubles)
+        double = outputs_of(in_float64(module), doubles)
     except RuntimeError as error:
         raise UnsupportedError(
             f"{type(module).__name__}: PyTorch cannot run it in float64, against which lwc verifies"
@@ -55,7 +56,10 @@ def _in_float64(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
 
 
-def _outputs(module: torch.nn.Module, samples: Sequence[Sequence[torch.Tensor]]) -> tuple[NDArray[Any], ...]:
+def outputs_of(
+    module: torch.nn.Module, samples: Sequence[Sequence[torch.Tensor]]
+) -> tuple[NDArray[Any], ...]:
+    """What `module` gives for each of `samples`, these along the first axis."""
     results = []
     for sample in samples:
         with torch.no_grad():

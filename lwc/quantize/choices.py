@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
 # How an activation's range is found: torchao's names, or nearly.
 OBSERVERS = ("minmax", "moving-average", "percentile", "mse")
 # Of those the best by measurement: docs/int8.md.

@@ -1,0 +1,79 @@
+"""FP16: a program whose tensors are float16, with float32 at its border; and the measure of what it gives.
+
+Given:   y = f(x)                       all in float32
+Result:  y = float32(g(float16(x)))     g is f with its constants and tensors in float16
+
+Only storage is in float16: kernels add up in float32, and round once what they store.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import fx
+
+from lwc.errors import UnsupportedError
+from lwc.files import one_line
+from lwc.package.reference import Reference, Sample, outputs_of, run_reference
+from lwc.pipeline.run import refresh
+from lwc.pipeline.shapes import Shapes
+from lwc.targets.target import Target
+from lwc.trace import Program
+
+PRECISION = "fp16"
+_TO = torch.ops.aten._to_copy.default
+
+
+def for_half(target: Target) -> Target:
+    """`target` with kernels for float16. Raises UnsupportedError where it has no GPU."""
+    if target.gpu is None:
+        raise UnsupportedError(
+            f"precision {PRECISION}: target {target.name!r} has no GPU; choose one, as in --target cuda:sm_80, or fp32"
+        )
+    return replace(target, gpu=replace(target.gpu, numbers="float16"))
+
+
+def in_half(program: Program) -> Program:
+    """See the module's docstring; what is not float32 stays as it is."""
+    module = deepcopy(program.module).half()
+    graph = module.graph
+    for placeholder in graph.find_nodes(op="placeholder"):
+        if placeholder.meta["val"].dtype != torch.float32:
+            continue
+        with graph.inserting_after(placeholder):
+            rounded = graph.call_function(_TO, (placeholder,), {"dtype": torch.float16})
+        placeholder.replace_all_uses_with(rounded, delete_user_cb=lambda user, own=rounded: user is not own)
+    (output,) = graph.find_nodes(op="output")
+
+    def widened(value: fx.Node) -> fx.Node:
+        if value.meta["val"].dtype != torch.float32:
+            return value
+        with graph.inserting_before(output):
+            return graph.call_function(_TO, (value,), {"dtype": torch.float32})
+
+    output.args = fx.node.map_arg(output.args, widened)
+    result = replace(program, module=module)
+    refresh(result, Shapes())
+    return result
+
+
+def run_reference_in_half(module: torch.nn.Module, samples: Sequence[Sample]) -> Reference:
+    """`run_reference`, with what PyTorch gives in float16 in place of what it gives in float32.
+
+    Raises UnsupportedError where PyTorch cannot run `module` in one of them.
+    """
+    reference = run_reference(module, samples)
+    tensors = [[_in_half(torch.from_numpy(array)) for array in sample] for sample in samples]
+    try:
+        half = outputs_of(deepcopy(module).half(), tensors)
+    except RuntimeError as error:
+        raise UnsupportedError(
+            f"{type(module).__name__}: PyTorch cannot run it in float16, against which lwc verifies"
+            f" ({one_line(error)}); leave casts to float32 out, or compile it in fp32"
+        ) from error
+    return replace(reference, float32=tuple(output.astype("float32") for output in half))
+
+
+def _in_half(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor
