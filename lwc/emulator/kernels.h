@@ -3,12 +3,13 @@
  * Shared memory lies in a section of each kernel's own, so that it can be overwritten before each block.
  */
 #pragma once
+#include "half.h"
 #include "warp.h"
 
 #include <math.h>
 
 #define __global__
-#define __device__ static
+#define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 /* `used`: otherwise a compiler may assume that nothing else writes it while a thread waits. */

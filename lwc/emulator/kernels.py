@@ -15,7 +15,7 @@ _WAITS = re.compile(r"\b__(?:sync|shfl|activemask)")
 _OPTIONS = (
     *("-x", "c++", "-std=c++17", "-nostdinc++", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
     # Products and sums become one operation, as nvcc makes them.
-    *("-O2", "-ffp-contract=fast", "-fno-math-errno", "-fno-sanitize=all"),
+    *("-O2", "-ffp-contract=fast", "-fno-math-errno", "-fno-strict-aliasing", "-fno-sanitize=all"),
     *("-fPIC", "-shared", "-fvisibility=hidden", "-w"),
 )
 

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
 from lwc.lower.device import Launch
@@ -118,5 +119,9 @@ def _check_limits(name: str, grid: Sequence[int], block: Sequence[int], target: 
 def _with_own_head(code: str) -> str:
     """`code` with what its kernels need of headers in place of all that TVM includes."""
     kernels = code[code.index(_FIRST_KERNEL) :] if _FIRST_KERNEL in code else ""
-    half = "#include <cuda_fp16.h>\n" if re.search(r"\bhalf\d?\b", kernels) else ""
-    return half + _HEAD + kernels
+    half = _of_package("half.h") if re.search(r"\bhalf\b", kernels) else ""
+    return _HEAD + half + kernels
+
+
+def _of_package(name: str) -> str:
+    return files("lwc.cuda").joinpath(name).read_text()

@@ -18,9 +18,9 @@ class Epilogue:
     maximum: float | None = None
 
     def __call__(self, value: Expression, residual: Expression | None = None) -> Expression:
-        """The expression of y for the expressions x, `value`, and r, `residual` (float32)."""
+        """The expression of y for the expressions x, `value`, and r, `residual`; computed in float32."""
         if residual is not None:
-            value = value + residual
+            value = value + residual.astype("float32")
         value = ACTIVATIONS[self.activation](value)
         if self.minimum is not None:
             value = tirx.max(value, tirx.const(self.minimum, "float32"))

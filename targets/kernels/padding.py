@@ -10,7 +10,7 @@ def pixel_or_zero(x: Any, n: Any, h: Any, w: Any, c: Any, layout: str = "NHWC") 
     nhwc = layout == "NHWC"
     rows, columns = (int(x.shape[a]) for a in ((1, 2) if nhwc else (2, 3)))
     inside = tirx.all(h >= 0, h < rows, w >= 0, w < columns)
-    return tirx.if_then_else(inside, x[n, h, w, c] if nhwc else x[n, c, h, w], tirx.const(0, "float32"))
+    return tirx.if_then_else(inside, x[n, h, w, c] if nhwc else x[n, c, h, w], tirx.const(0, x.dtype))
 
 
 def padded_input(x: Any, top: int, left: int, height: int, width: int, layout: str) -> Any:

@@ -40,6 +40,7 @@ class Attention:
     scale: float
     biased: bool
     epilogue: Epilogue
+    dtype: str  # of what it reads and gives
     warp: int  # threads
     warps: int  # of a block
     warp_queries: int
@@ -103,7 +104,7 @@ def plan(
     blocks = [
         Attention(
             *(batch, heads, queries, keys, query_heads, key_heads, value_heads, scale, biased, epilogue),
-            *(gpu.warp, warps, warp_queries, lane_keys),
+            *(gpu.numbers, gpu.warp, warps, warp_queries, lane_keys),
         )
         for warps, warp_queries in _BLOCKS
     ]
@@ -124,9 +125,9 @@ def _best_block(blocks: list[Attention], gpu: Gpu) -> Attention:
     return next((kernel for kernel in whole if kernel.blocks >= gpu.multiprocessors), whole[-1])
 
 
-def pack(kernel: Attention, bias: NDArray[np.float32]) -> NDArray[np.float32]:
+def pack(kernel: Attention, bias: NDArray[np.float32]) -> NDArray[Any]:
     """Bias (heads, M, N) in the kernel's order, which is the same."""
-    return np.ascontiguousarray(bias)
+    return np.ascontiguousarray(bias, kernel.dtype)
 
 
 def compute(kernel: Attention, query: Any, key: Any, value: Any, bias: Any = None) -> Any:
@@ -157,7 +158,7 @@ def compute(kernel: Attention, query: Any, key: Any, value: Any, bias: Any = Non
     )
     return te.compute(
         (kernel.batch, kernel.queries, kernel.heads, kernel.value_heads.size),
-        lambda b, m, h, j: mean[b, h, m, j],
+        lambda b, m, h, j: mean[b, h, m, j].astype(query.dtype),
         name="result",
     )
 
@@ -175,13 +176,16 @@ def _scores(kernel: Attention, query: Any, key: Any, bias: Any) -> Any:
         (*images, rows, at_query.size),
         # Queries beyond the last repeat it: their results are never stored.
         lambda b, h, m, k: (
-            scale * query[b, tirx.min(m, last_query), at_query.offset + h * at_query.stride + k]
+            scale
+            * query[b, tirx.min(m, last_query), at_query.offset + h * at_query.stride + k].astype("float32")
         ),
         name="queries",
     )
     keys = te.compute(
         (*images, kernel.padded_keys, at_key.size),
-        lambda b, h, n, k: key[b, tirx.min(n, last_key), at_key.offset + h * at_key.stride + k],
+        lambda b, h, n, k: key[b, tirx.min(n, last_key), at_key.offset + h * at_key.stride + k].astype(
+            "float32"
+        ),
         name="keys",
     )
     k = te.reduce_axis((0, at_query.size), name="k")
@@ -195,7 +199,7 @@ def _scores(kernel: Attention, query: Any, key: Any, bias: Any) -> Any:
     def score(b: Any, h: Any, m: Any, i: Any, lane: Any) -> Any:
         value, n = product[b, h, m, i, lane], i * warp + lane
         if bias is not None:
-            value = value + bias[h, tirx.min(m, last_query), tirx.min(n, last_key)]
+            value = value + bias[h, tirx.min(m, last_query), tirx.min(n, last_key)].astype("float32")
         if kernel.padded_keys == kernel.keys:
             return value
         return tirx.Select(n < kernel.keys, value, tirx.const(LOWEST, "float32"))
@@ -210,7 +214,7 @@ def _mixed(kernel: Attention, weights: Any, value: Any) -> Any:
     n = tirx.min(i * kernel.warp + lane, kernel.keys - 1)
 
     def element(b: Any, h: Any, j: Any) -> Any:
-        return value[b, n, where.offset + h * where.stride + tirx.min(j, where.size - 1)]
+        return value[b, n, where.offset + h * where.stride + tirx.min(j, where.size - 1)].astype("float32")
 
     return te.compute(
         (*weights.shape[:3], round_up(where.size, kernel.warp)),

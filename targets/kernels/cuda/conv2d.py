@@ -39,6 +39,7 @@ class Conv2d(Windowed):
     layout: str
     tile: BlockTile  # rows are output pixels
     epilogue: Epilogue
+    dtype: str  # of x, the weights, the residual and y
 
     @property
     def extents(self) -> tuple[int, int, int, int]:
@@ -72,13 +73,14 @@ def plan(
     pixels = batch * math.prod(window.output_size(height, width))
     inner = math.prod(window.kernel) * channels // groups
     tile = block_tile(pixels, inner, outputs // groups, target.gpu, groups)
-    return Conv2d(batch, channels, outputs, groups, (height, width), window, layout, tile, epilogue)
+    size, dtype = (height, width), target.gpu.numbers
+    return Conv2d(batch, channels, outputs, groups, size, window, layout, tile, epilogue, dtype)
 
 
-def pack(kernel: Conv2d, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def pack(kernel: Conv2d, weight: NDArray[np.float32]) -> NDArray[Any]:
     """Weights (O, I/groups, kh, kw) in the kernel's order, zeros in the columns and the k that pad."""
     rows = weight.transpose(0, 2, 3, 1).reshape(kernel.groups, kernel.outputs // kernel.groups, -1)
-    return np.stack([pack_tiles(group, kernel.tile) for group in rows])
+    return np.stack([pack_tiles(group, kernel.tile) for group in rows]).astype(kernel.dtype)
 
 
 def compute(kernel: Conv2d, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
@@ -87,13 +89,14 @@ def compute(kernel: Conv2d, x: Any, weight: Any, bias: Any, residual: Any = None
     product = tile_product(
         kernel.tile,
         kernel.extents,
-        lambda g, i, k: _pixel(kernel, x, g, i, k),
-        lambda g, k, j: weight[g, j // columns, k, j % columns],
+        lambda g, i, k: _pixel(kernel, x, g, i, k).astype("float32"),
+        lambda g, k, j: weight[g, j // columns, k, j % columns].astype("float32"),
     )
 
     def finished(g: Any, i: Any, j: Any) -> Any:
         o = g * channels + j
-        return kernel.epilogue(product[g, i, j] + bias[o], at(residual, *_place(kernel, i), o))
+        y = kernel.epilogue(product[g, i, j] + bias[o], at(residual, *_place(kernel, i), o))
+        return y.astype(x.dtype)
 
     result = te.compute((kernel.groups, pixels, channels), finished, name="result")
     oh, ow = kernel.output_size

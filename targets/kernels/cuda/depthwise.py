@@ -15,7 +15,7 @@ from lwc.targets.gpu import Gpu
 from lwc.targets.kernels import depthwise
 from lwc.targets.kernels.conv2d import Window, Windowed
 from lwc.targets.kernels.epilogue import Epilogue, at
-from lwc.targets.kernels.padding import padded_input
+from lwc.targets.kernels.padding import pixel_or_zero
 from lwc.targets.kernels.tiling import round_up
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te
@@ -38,6 +38,7 @@ class Depthwise(Windowed):
     lanes: int  # channels of a thread
     pixels: int  # neighbouring columns of a thread
     epilogue: Epilogue
+    dtype: str  # of x, the weights, the residual and y
 
     @property
     def macs(self) -> int:
@@ -53,7 +54,8 @@ def plan(
     batch, height, width, channels = shape
     oh, ow = window.output_size(height, width)
     lanes, pixels = thread_tile(batch * oh, ow, channels, target.gpu)
-    return Depthwise(batch, channels, (height, width), window, lanes, pixels, epilogue)
+    size, dtype = (height, width), target.gpu.numbers
+    return Depthwise(batch, channels, size, window, lanes, pixels, epilogue, dtype)
 
 
 def thread_tile(rows: int, columns: int, channels: int, gpu: Gpu) -> tuple[int, int]:
@@ -70,9 +72,9 @@ def thread_tile(rows: int, columns: int, channels: int, gpu: Gpu) -> tuple[int, 
     )
 
 
-def pack(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Weights (C, 1, kh, kw) in the kernel's order [kh, kw, C]."""
-    return depthwise.pack(weight)
+def pack(weight: NDArray[np.float32], dtype: str = "float32") -> NDArray[Any]:
+    """Weights (C, 1, kh, kw) in the kernel's order [kh, kw, C], as numbers of `dtype`: the kernel takes any."""
+    return depthwise.pack(weight).astype(dtype)
 
 
 def compute(kernel: Depthwise, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
@@ -82,18 +84,25 @@ def compute(kernel: Depthwise, x: Any, weight: Any, bias: Any, residual: Any = N
     columns = round_up(ow, kernel.pixels)
     height, width = (oh - 1) * sh + dh * (kh - 1) + 1, (columns - 1) * sw + dw * (kw - 1) + 1
     top, _, left, _ = kernel.window.padding
-    source = padded_input(x, top, left, height, width, "NHWC")
+    source = te.compute(
+        (kernel.batch, height, width, kernel.channels),
+        lambda n, h, w, c: pixel_or_zero(x, n, h - top, w - left, c).astype("float32"),
+        name="padded",
+    )
     ky, kx = te.reduce_axis((0, kh), name="ky"), te.reduce_axis((0, kw), name="kx")
     product = te.compute(
         (kernel.batch, oh, columns, kernel.channels),
         lambda n, h, w, c: te.sum(
-            source[n, h * sh + ky * dh, w * sw + kx * dw, c] * weight[ky, kx, c], axis=[ky, kx]
+            source[n, h * sh + ky * dh, w * sw + kx * dw, c] * weight[ky, kx, c].astype("float32"),
+            axis=[ky, kx],
         ),
         name="product",
     )
     return te.compute(
         (kernel.batch, oh, ow, kernel.channels),
-        lambda n, h, w, c: kernel.epilogue(product[n, h, w, c] + bias[c], at(residual, n, h, w, c)),
+        lambda n, h, w, c: kernel.epilogue(product[n, h, w, c] + bias[c], at(residual, n, h, w, c)).astype(
+            x.dtype
+        ),
         name="result",
     )
 

@@ -36,6 +36,7 @@ class Gemm:
     tile: BlockTile | None  # None: a warp a column of results
     warp: int
     epilogue: Epilogue
+    dtype: str  # of x, the weights, the residual and y
 
     @property
     def macs(self) -> int:
@@ -53,14 +54,14 @@ def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target
     assert target.gpu is not None
     few = rows <= MOST_ROWS
     tile = None if few else block_tile(rows, inner, columns, target.gpu)
-    return Gemm(rows, inner, columns, tile, target.gpu.warp, epilogue)
+    return Gemm(rows, inner, columns, tile, target.gpu.warp, epilogue, target.gpu.numbers)
 
 
-def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[Any]:
     """Weights (N, K) in the kernel's order, zeros in the columns and the k that pad."""
     if kernel.tile is None:
-        return np.ascontiguousarray(weight)
-    return pack_tiles(weight, kernel.tile)
+        return np.ascontiguousarray(weight, kernel.dtype)
+    return pack_tiles(weight, kernel.tile).astype(kernel.dtype)
 
 
 def pack_tiles(weight: NDArray[Any], tile: BlockTile) -> NDArray[Any]:
@@ -74,7 +75,7 @@ def compute(kernel: Gemm, x: Any, weight: Any, bias: Any, residual: Any = None) 
     product = _product(kernel, x, weight)
     return te.compute(
         (kernel.rows, kernel.outputs),
-        lambda i, j: kernel.epilogue(product(i, j) + bias[j], at(residual, i, j)),
+        lambda i, j: kernel.epilogue(product(i, j) + bias[j], at(residual, i, j)).astype(x.dtype),
         name="result",
     )
 
@@ -82,16 +83,20 @@ def compute(kernel: Gemm, x: Any, weight: Any, bias: Any, residual: Any = None) 
 def _product(kernel: Gemm, x: Any, weight: Any) -> Callable[..., Any]:
     """Gives the product's element at a row and a column."""
     extents = (kernel.rows, kernel.inner, kernel.outputs)
+
+    def left(i: Any, k: Any) -> Any:
+        return x[i, k].astype("float32")
+
     if kernel.tile is None:
         lanes = lanes_of(kernel.inner)
-        sums = warp_product(*extents, kernel.warp, lanes, lambda i, k: x[i, k], lambda k, j: weight[j, k])
+        sums = warp_product(*extents, kernel.warp, lanes, left, lambda k, j: weight[j, k].astype("float32"))
         return lambda i, j: sums[i, j]
     columns = kernel.tile.columns
     product = tile_product(
         kernel.tile,
         (1, *extents),
-        lambda b, i, k: x[i, k],
-        lambda b, k, j: weight[j // columns, k, j % columns],
+        lambda b, i, k: left(i, k),
+        lambda b, k, j: weight[j // columns, k, j % columns].astype("float32"),
     )
     return lambda i, j: product[0, i, j]
 

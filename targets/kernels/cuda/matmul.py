@@ -44,12 +44,14 @@ def compute(kernel: Matmul, x: Any, w: Any) -> Any:
 
     def right(b: Any, k: Any, j: Any) -> Any:
         inside = tirx.all(k < kernel.inner, j < kernel.columns)
-        return tirx.if_then_else(inside, w[b, k, j], tirx.const(0, "float32"))
+        return tirx.if_then_else(inside, w[b, k, j], tirx.const(0, w.dtype)).astype("float32")
 
     extents = (kernel.batch, kernel.rows, kernel.inner, kernel.columns)
-    product = tile_product(kernel.tile, extents, lambda b, i, k: x[b, i, k], right)
+    product = tile_product(kernel.tile, extents, lambda b, i, k: x[b, i, k].astype("float32"), right)
     return te.compute(
-        (kernel.batch, kernel.rows, kernel.columns), lambda b, i, j: product[b, i, j], name="result"
+        (kernel.batch, kernel.rows, kernel.columns),
+        lambda b, i, j: product[b, i, j].astype(x.dtype),
+        name="result",
     )
 
 

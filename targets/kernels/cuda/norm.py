@@ -47,7 +47,7 @@ def plan(rows: int, columns: int, epsilon: float, target: Target) -> Norm:
 def compute(kernel: Norm, x: Any, weight: Any = None, bias: Any = None) -> Any:
     """The tensor expression; x (rows, columns), weight and bias (columns)."""
     rows, columns = kernel.rows, kernel.columns
-    held = te.compute((rows, columns), lambda i, j: x[i, j], name="held")
+    held = te.compute((rows, columns), lambda i, j: x[i, j].astype("float32"), name="held")
 
     def sum_of(name: str, value: Any) -> Any:
         """The sum over each row of `value(i, j)`."""
@@ -65,8 +65,9 @@ def compute(kernel: Norm, x: Any, weight: Any = None, bias: Any = None) -> Any:
     def result(i: Any, j: Any) -> Any:
         variance = squares[i] * share
         y = difference(i, j) * tirx.rsqrt(variance + tirx.const(kernel.epsilon, "float32"))
-        y = y if weight is None else y * weight[j]
-        return y if bias is None else y + bias[j]
+        y = y if weight is None else y * weight[j].astype("float32")
+        y = y if bias is None else y + bias[j].astype("float32")
+        return y.astype(x.dtype)
 
     return te.compute((rows, columns), result, name="result")
 

@@ -3,7 +3,7 @@
 import ctypes
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from lwc.targets.cuda import cuda_target
 from lwc.tvm_api import Schedule, te, tirx, tvm
 
 GPU = cuda_target("sm_80")
+assert GPU.gpu is not None
+HALF_GPU = replace(GPU, gpu=replace(GPU.gpu, numbers="float16"))
 ORDERS = ("forward", "backward")
 # Around each operand lie so many bytes that nothing may write, and that are NaN for what reads them.
 _GUARD = 256
@@ -100,7 +102,7 @@ def root_mean_square(values: Array) -> float:
 
 
 def require_close(name: str, result: Array, single: Array, double: Array) -> None:
-    """`result` is about as near to `double`, PyTorch's float64, as `single`, its float32."""
+    """`result` is about as near to `double`, PyTorch's float64, as `single`, its float32 (rounded where y is)."""
     assert result.shape == double.shape, f"{name}: {result.shape} instead of {double.shape}"
     assert np.isfinite(result).all(), f"{name}: not finite"
     error = root_mean_square(result - double)
@@ -128,7 +130,7 @@ def check_layers(layers: Mapping[str, Layer], folder: Path) -> dict[str, Excepti
 
 def _difference(name: str, layer: Layer, result: Array) -> Exception | None:
     tensors = [torch.from_numpy(array) for array in layer.tensors]
-    single = layer.eager(*tensors).numpy()
+    single = layer.eager(*(tensor.float() for tensor in tensors)).numpy().astype(result.dtype)
     double = layer.eager(*(tensor.double() for tensor in tensors)).numpy()
     try:
         require_close(name, result, single, double)

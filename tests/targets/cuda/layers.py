@@ -10,6 +10,7 @@ from torch.nn import functional
 from lwc.targets.kernels.conv2d import Window
 from lwc.targets.kernels.cuda import conv2d, depthwise, gemm
 from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.target import Target
 from tests.targets.cuda.emulation import GPU, Array, Layer, scheduled
 
 SEED = 20
@@ -34,11 +35,12 @@ class Linear:
     residual: bool = True
     epilogue: Epilogue = field(default=Epilogue("silu"))
 
-    def layer(self, rng: np.random.Generator) -> Layer:
-        kernel = gemm.plan(self.rows, self.inner, self.columns, self.epilogue, GPU)
+    def layer(self, rng: np.random.Generator, target: Target = GPU) -> Layer:
+        kernel = gemm.plan(self.rows, self.inner, self.columns, self.epilogue, target)
         x, weight = numbers(rng, self.rows, self.inner), numbers(rng, self.columns, self.inner)
         weight /= np.sqrt(self.inner)
         bias, residual = numbers(rng, self.columns), numbers(rng, self.rows, self.columns)
+        x, weight, residual = stored(target, x, weight, residual)
         more = (residual,) if self.residual else ()
         operands = (x, gemm.pack(kernel, weight), bias, *more)
 
@@ -63,25 +65,26 @@ class Convolution:
     residual: bool = True
     epilogue: Epilogue = field(default=Epilogue("identity", 0.0, 6.0))
 
-    def layer(self, rng: np.random.Generator) -> Layer:
+    def layer(self, rng: np.random.Generator, target: Target = GPU) -> Layer:
         batch, height, width, channels = self.shape
         window = Window(self.kernel, (self.stride,) * 2, self.padding, (self.dilation,) * 2)
         each = channels // self.groups
         x, weight = numbers(rng, *self.shape), numbers(rng, self.outputs, each, *self.kernel)
         weight /= np.sqrt(each * np.prod(self.kernel))
         extents = (batch, *window.output_size(height, width), self.outputs)
-        constants = (weight, numbers(rng, self.outputs))
-        more = (numbers(rng, *extents),) if self.residual else ()
+        bias, residual = numbers(rng, self.outputs), numbers(rng, *extents) if self.residual else None
+        x, weight, *more = stored(target, x, weight, *(() if residual is None else (residual,)))
+        constants = (weight, bias)
         image = x if self.layout == "NHWC" else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
         if self.groups == channels == self.outputs:
-            alone = depthwise.plan(self.shape, window, self.epilogue, GPU)
-            operands = (image, depthwise.pack(weight), constants[1], *more)
+            alone = depthwise.plan(self.shape, window, self.epilogue, target)
+            operands = (image, depthwise.pack(weight, alone.dtype), bias, *more)
             function = scheduled(alone, depthwise, *operands)
         else:
             dense = conv2d.plan(
-                image.shape, self.outputs, self.groups, window, self.layout, self.epilogue, GPU
+                image.shape, self.outputs, self.groups, window, self.layout, self.epilogue, target
             )
-            operands = (image, conv2d.pack(dense, weight), constants[1], *more)
+            operands = (image, conv2d.pack(dense, weight), bias, *more)
             function = scheduled(dense, conv2d, *operands)
         return Layer(function, operands, self._eager, (x, *constants, *more))
 
@@ -103,8 +106,14 @@ def numbers(rng: np.random.Generator, *shape: int) -> Array:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def random_layers(cases: Mapping[str, Linear | Convolution]) -> dict[str, Layer]:
+def stored(target: Target, *arrays: Array) -> list[Array]:
+    """`arrays` as they lie between kernels on `target`."""
+    assert target.gpu is not None
+    return [array.astype(target.gpu.numbers) for array in arrays]
+
+
+def random_layers(cases: Mapping[str, Linear | Convolution], target: Target = GPU) -> dict[str, Layer]:
     """The layer of each case, of the same numbers in every run."""
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)
-    return {name: case.layer(rng) for name, case in cases.items()}
+    return {name: case.layer(rng, target) for name, case in cases.items()}

@@ -13,8 +13,9 @@ from lwc.lower.cuda_source import cuda_source
 from lwc.targets.kernels.attention import Heads
 from lwc.targets.kernels.cuda import attention, attention_schedule
 from lwc.targets.kernels.epilogue import Epilogue
+from lwc.targets.target import Target
 from tests.targets.cuda.emulation import GPU, Layer, check_layers, require_right, scheduled
-from tests.targets.cuda.layers import SEED, numbers
+from tests.targets.cuda.layers import SEED, numbers, stored
 
 pytestmark = pytest.mark.slow
 
@@ -33,13 +34,13 @@ class Tokens:
     epilogue: Epilogue = field(default=Epilogue())
     scale: float = 0.0  # 0: the usual one
 
-    def kernel(self) -> attention.Attention:
+    def kernel(self, target: Target = GPU) -> attention.Attention:
         return attention.plan(
             *(self.batch, self.heads, self.queries, self.keys, *self._places()),
             self.scale or self.size**-0.5,
             self.biased,
             self.epilogue,
-            GPU,
+            target,
         )
 
     def _places(self) -> tuple[Heads, Heads, Heads]:
@@ -51,14 +52,14 @@ class Tokens:
             Heads(1 + self.size, stride, self.value_size),
         )
 
-    def layer(self, rng: np.random.Generator) -> Layer:
-        kernel = self.kernel()
+    def layer(self, rng: np.random.Generator, target: Target = GPU) -> Layer:
+        kernel = self.kernel(target)
         query = numbers(rng, self.batch, self.queries, self.heads * self.size)
         both = numbers(rng, self.batch, self.keys, 1 + self.heads * (self.size + self.value_size))
-        bias = numbers(rng, self.heads, self.queries, self.keys) if self.biased else None
-        packed = None if bias is None else attention.pack(kernel, bias)
+        query, both, bias = stored(target, query, both, numbers(rng, self.heads, self.queries, self.keys))
+        packed = attention.pack(kernel, bias) if self.biased else None
         operands = (query, both, both, packed)
-        tensors = (query, both) if bias is None else (query, both, bias)
+        tensors = (query, both, bias) if self.biased else (query, both)
         return Layer(
             scheduled(kernel, attention, *operands, schedule=attention_schedule.schedule),
             operands,

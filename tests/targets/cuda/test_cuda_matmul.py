@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from lwc.targets.kernels.cuda import matmul
+from lwc.targets.target import Target
 from tests.targets.cuda.emulation import GPU, Layer, check_layers, require_right, scheduled
-from tests.targets.cuda.layers import SEED, numbers
+from tests.targets.cuda.layers import SEED, numbers, stored
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +26,12 @@ CASES: dict[str, tuple[int, int, int, int]] = {
 }
 
 
-def layer_of(batch: int, rows: int, inner: int, columns: int, rng: np.random.Generator) -> Layer:
-    kernel = matmul.plan(batch, rows, inner, columns, GPU)
+def layer_of(
+    batch: int, rows: int, inner: int, columns: int, rng: np.random.Generator, target: Target = GPU
+) -> Layer:
+    kernel = matmul.plan(batch, rows, inner, columns, target)
     right = numbers(rng, batch, inner, columns) / np.float32(np.sqrt(inner))
-    operands = (numbers(rng, batch, rows, inner), right)
+    operands = tuple(stored(target, numbers(rng, batch, rows, inner), right))
     return Layer(scheduled(kernel, matmul, *operands), operands, torch.bmm, operands)
 
 

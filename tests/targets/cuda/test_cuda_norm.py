@@ -6,8 +6,9 @@ import torch
 from torch.nn import functional
 
 from lwc.targets.kernels.cuda import norm
+from lwc.targets.target import Target
 from tests.targets.cuda.emulation import GPU, Layer, check_layers, require_right, scheduled
-from tests.targets.cuda.layers import SEED, numbers
+from tests.targets.cuda.layers import SEED, numbers, stored
 
 pytestmark = pytest.mark.slow
 
@@ -27,9 +28,12 @@ CASES: dict[str, tuple[int, int, float, int]] = {
 }
 
 
-def layer_of(rows: int, columns: int, mean: float, weights: int, rng: np.random.Generator) -> Layer:
-    kernel = norm.plan(rows, columns, EPSILON, GPU)
-    operands = (numbers(rng, rows, columns) + np.float32(mean), *numbers(rng, weights, columns))
+def layer_of(
+    rows: int, columns: int, mean: float, weights: int, rng: np.random.Generator, target: Target = GPU
+) -> Layer:
+    kernel = norm.plan(rows, columns, EPSILON, target)
+    (x,) = stored(target, numbers(rng, rows, columns) + np.float32(mean))
+    operands = (x, *numbers(rng, weights, columns))
 
     def eager(x: torch.Tensor, *affine: torch.Tensor) -> torch.Tensor:
         return functional.layer_norm(x, (columns,), *affine, eps=EPSILON)
