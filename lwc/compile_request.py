@@ -22,10 +22,10 @@ class CompileRequest:
     `output` None: MODEL-TARGET/ in the current folder, MODEL-int8-TARGET/ for `precision` int8; `threads` 0: the
     device decides; `evaluate`: a folder of labelled images on which the model is to be tried, before and after pruning
     and quantizing; `precision` fp16 is for GPUs, None: fp32, or int8 for a model that is quantized already, which
-    keeps its ranges; `calibrate`: what `read_calibration` takes, and `observer`: how ranges are found (None: DEFAULT_OBSERVER), for int8
-    of any other model; `accuracy_budget`: by how much, as a share of these images, the top-1 of int8 may be below that
-    of float32; `io` int8: integers as inputs and outputs; `tune`: one of TUNE. Raises UsageError where they do not fit
-    together.
+    keeps its ranges; `calibrate`: what `read_calibration` takes, and `observer`: how ranges are found (None:
+    DEFAULT_OBSERVER), for int8 of any other model; `accuracy_budget`: by how much, as a share of these images, the
+    top-1 of int8 may be below that of float32; `io` int8: integers as inputs and outputs; `tune`: one of TUNE. Raises
+    UsageError where they do not fit together.
     """
 
     model: ModelRequest

@@ -1,6 +1,7 @@
 """Verification of a library that has just been linked."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -25,7 +26,8 @@ def verify_parts(parts: Parts, seed: int, warn: Callable[[str], None]) -> Verifi
     actual = [None] * len(names) if runner is None else _run(parts, runner)
     reference = parts.reference
     slack = [None] * len(names) if reference.slack is None else reference.slack
-    checks = tuple(map(check_output, names, actual, reference.float64, reference.float32, slack))
+    check = partial(check_output, precision="float16" if parts.is_half else "float32")
+    checks = tuple(map(check, names, actual, reference.float64, reference.float32, slack))
     require_agreement(checks, parts.model.name)
     how = "not run" if runner is None else runner.how
     return Verification(how=how, seed=seed, samples=len(parts.samples), outputs=checks)
