@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import fx
 
-from lwc.errors import UnsupportedError
+from lwc.errors import UnsupportedError, UsageError
 from lwc.files import one_line
 from lwc.graph import MOVES
 from lwc.package.reference import Reference, Sample, outputs_of, run_reference
@@ -35,9 +35,9 @@ _TAKE_HALF = (
 
 
 def for_half(target: Target) -> Target:
-    """`target` with kernels for float16. Raises UnsupportedError where it has no GPU."""
+    """`target` with kernels for float16. Raises UsageError where it has no GPU."""
     if target.gpu is None:
-        raise UnsupportedError(
+        raise UsageError(
             f"precision {PRECISION}: target {target.name!r} has no GPU; choose one, as in --target cuda:sm_80, or fp32"
         )
     return replace(target, gpu=replace(target.gpu, numbers="float16"))
@@ -47,17 +47,22 @@ def in_half(program: Program) -> Program:
     """See the module's docstring; what is not float32 stays as it is."""
     module = deepcopy(program.module).half()
     graph = module.graph
+    halves = {node for node in graph.nodes if _is_float32(node)}
     for node in list(graph.nodes):
-        if node.op == "call_function" and not _takes_half(node):
-            _compute_in_float32(graph, node)
-    for placeholder in graph.find_nodes(op="placeholder"):
-        if _is_float32(placeholder):
-            _round_after(graph, placeholder)
-    (output,) = graph.find_nodes(op="output")
-    _widen_operands(graph, output)
+        computed = node.op == "call_function" and not _takes_half(node)
+        if computed or node.op == "output":
+            # TVM fuses these casts with the operator; it would add up in float16.
+            _widen_operands(graph, node, halves)
+        if node in halves and (computed or node.op == "placeholder"):
+            halves.add(_round_after(graph, node))
     result = replace(program, module=module)
     refresh(result, Shapes())
     return result
+
+
+def _is_float32(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dtype == torch.float32
 
 
 def _takes_half(node: fx.Node) -> bool:
@@ -65,21 +70,9 @@ def _takes_half(node: fx.Node) -> bool:
     return node.target in _TAKE_HALF or getattr(node.target, "namespace", "") == "lwc"
 
 
-def _is_float32(node: fx.Node) -> bool:
-    value = node.meta["val"]
-    return isinstance(value, torch.Tensor) and value.dtype == torch.float32
-
-
-def _compute_in_float32(graph: fx.Graph, node: fx.Node) -> None:
-    """Casts around `node`, which TVM fuses with it into one kernel: it would compute in float16, sums included."""
-    _widen_operands(graph, node)
-    if _is_float32(node):
-        _round_after(graph, node)
-
-
-def _widen_operands(graph: fx.Graph, node: fx.Node) -> None:
+def _widen_operands(graph: fx.Graph, node: fx.Node, halves: set[fx.Node]) -> None:
     def widened(operand: fx.Node) -> fx.Node:
-        if not _is_float32(operand):
+        if operand not in halves:
             return operand
         with graph.inserting_before(node):
             return graph.call_function(_TO, (operand,), {"dtype": torch.float32})
@@ -87,10 +80,11 @@ def _widen_operands(graph: fx.Graph, node: fx.Node) -> None:
     node.args = fx.node.map_arg(node.args, widened)
 
 
-def _round_after(graph: fx.Graph, node: fx.Node) -> None:
+def _round_after(graph: fx.Graph, node: fx.Node) -> fx.Node:
     with graph.inserting_after(node):
         rounded = graph.call_function(_TO, (node,), {"dtype": torch.float16})
     node.replace_all_uses_with(rounded, delete_user_cb=lambda user: user is not rounded)
+    return rounded
 
 
 def run_reference_in_half(module: torch.nn.Module, samples: Sequence[Sample]) -> Reference:

@@ -58,7 +58,7 @@ def _plan(
     tokens: list[Any],
     scale: float,
     epilogue: Epilogue,
-) -> attention.Attention:
+) -> Any:
     (batch, queries, _), (_, keys, _), _ = map(shape, tokens)
     query, key, value = (
         attention.Heads(*heads) for heads in (view.query_heads, view.key_heads, view.value_heads)

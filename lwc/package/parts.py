@@ -94,7 +94,7 @@ class Parts:
     def write_header(self) -> None:
         """Write NAME.h into `scratch`."""
         title = f"{self.model.name}, compiled by lwc {version('lwc')} for {self.target.name}"
-        gpu = self.target.gpu and self.target.gpu.architecture
+        gpu = None if self.target.gpu is None else self.target.gpu.architecture
         text = emit.header(self.interface, title, self._notes(), self.memory, gpu)
         (self.scratch / f"{self.model.name}.h").write_text(text)
 

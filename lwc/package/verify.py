@@ -63,7 +63,8 @@ def check_output(
     own = root_mean_square(single - double)
     if slack is None and own > UNSTABLE[precision] * root_mean_square(double) + ALLOWANCE:
         raise UnsupportedError(
-            f"output {name!r}: PyTorch in {precision} and in float64 differ by {own:.3g}; remove what is random or unstable"
+            f"output {name!r}: PyTorch in {precision} and in float64 differ by {own:.3g};"
+            " remove what is random or unstable"
         )
     return OutputCheck(
         name=name,

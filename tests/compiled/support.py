@@ -64,13 +64,22 @@ def compile_to(
     reporter: Recorder | None = None,
     prune: float | None = None,
     evaluate: Path | None = None,
+    precision: str | None = None,
+    calibrate: Path | None = None,
     **options: Any,
 ) -> CompileResult:
     """Compile `model` with random weights, or what `options` of ModelRequest say."""
     if ":" not in model and not model.endswith(".pt2"):
         options = {"weights": "random"} | options
     request = CompileRequest(
-        ModelRequest(model, **options), target, output, PassOptions(passes, prune=prune), threads, evaluate
+        ModelRequest(model, **options),
+        target,
+        output,
+        PassOptions(passes, prune=prune),
+        threads,
+        evaluate,
+        precision,
+        None if calibrate is None else str(calibrate),
     )
     return compile_package(request, reporter or Recorder())
 

@@ -25,7 +25,7 @@ def compiler(request: pytest.FixtureRequest) -> Compiler:
 def architecture_of(cubin: bytes) -> int:
     """The number in the flags of an ELF file for CUDA (e_flags; its second byte in CUDA 13's version of the ABI)."""
     assert cubin[:4] == b"\x7fELF"
-    (flags,) = struct.unpack_from("<I", cubin, 48)
+    flags: int = struct.unpack_from("<I", cubin, 48)[0]
     return flags & 0xFF if cubin[8] < 8 else flags >> 8 & 0xFF
 
 

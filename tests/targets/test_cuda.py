@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lwc.errors import LwcError, ResourceError, UsageError
-from lwc.targets import cuda, gpu_at_hand
+from lwc.targets import cuda
 from lwc.targets.gpu import Gpu
 from lwc.targets.resolve import resolve_target
 from lwc.targets.target import Target
@@ -88,7 +88,7 @@ def test_cuda_is_the_gpu_at_hand(silent: bool, tmp_path: Path, monkeypatch: pyte
     command = [compiler, f"-DSILENT={int(silent)}", "-shared", "-fPIC", "driver.c", "-o", "driver.so"]
     subprocess.run(command, cwd=tmp_path, check=True)
     driver = ctypes.CDLL(str(tmp_path / "driver.so"))
-    monkeypatch.setattr(gpu_at_hand.ctypes, "CDLL", lambda name: driver)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
     if not silent:
         assert resolve_target("cuda") == resolve_target("cuda:sm_86")
         return

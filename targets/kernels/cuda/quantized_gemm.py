@@ -84,7 +84,7 @@ def _product(kernel: QuantizedGemm, x: Any, weight: Any) -> Callable[..., Any]:
     """Gives the product's element at a row and a column."""
     extents = (kernel.rows, kernel.inner // WORD, kernel.outputs)
     if kernel.tile is None:
-        return warp_product(
+        few: Callable[..., Any] = warp_product(
             *extents,
             kernel.warp,
             1,
@@ -93,6 +93,7 @@ def _product(kernel: QuantizedGemm, x: Any, weight: Any) -> Callable[..., Any]:
             multiply,
             "int32",
         )
+        return few
     columns = kernel.tile.columns
     product = tile_product(
         kernel.tile,

@@ -71,11 +71,11 @@ class Tokens:
         self, query: torch.Tensor, both: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
         places = [[heads.offset, heads.stride, heads.size] for heads in self._places()]
-        y = torch.ops.lwc.attention(
+        y: torch.Tensor = torch.ops.lwc.attention(
             *(query, both, both, bias, self.heads, *places, self.scale or self.size**-0.5),
             *(self.epilogue.activation, self.epilogue.minimum, self.epilogue.maximum),
         )
-        return y.unflatten(-1, (self.heads, self.value_size))
+        return y.reshape(*y.shape[:-1], self.heads, self.value_size)
 
 
 CASES: dict[str, Tokens] = {
@@ -119,6 +119,7 @@ def test_shared_memory_is_what_was_planned(name: str) -> None:
     source, _ = cuda_source({"attention": function}, GPU)
     declared = re.findall(r"__shared__ alignas\(\d+\) float \w+\[(\d+)\]", source)
     assert 4 * sum(map(int, declared)) <= case.kernel().shared_bytes + 4 * 64
+    assert GPU.gpu is not None
     assert case.kernel().shared_bytes <= GPU.gpu.shared_bytes
 
 

@@ -35,8 +35,10 @@ def layer_of(
     (x,) = stored(target, numbers(rng, rows, columns) + np.float32(mean))
     operands = (x, *numbers(rng, weights, columns))
 
-    def eager(x: torch.Tensor, *affine: torch.Tensor) -> torch.Tensor:
-        return functional.layer_norm(x, (columns,), *affine, eps=EPSILON)
+    def eager(
+        x: torch.Tensor, weight: torch.Tensor | None = None, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return functional.layer_norm(x, (columns,), weight, bias, EPSILON)
 
     return Layer(scheduled(kernel, norm, *operands), operands, eager, operands)
 
