@@ -4,7 +4,8 @@ Given:   y = conv2d(conv2d(x, W, groups=C, kernel="auto"), P)       P of 1 x 1 p
 Result:  y = conv2d(conv2d(x, W, groups=C, kernel="rows"), P)       where two kernels cost less than one
          y = separable_conv2d(x, W, P)                              where one does
 
-The costs are those of `lwc.targets.kernels.depthwise_cost`.
+The costs are those of `lwc.targets.kernels.depthwise_cost`, for a GPU of `lwc.targets.kernels.cuda.separable_cost`:
+GPUs have one kernel for a depthwise convolution by itself, which needs no name.
 """
 
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from lwc.ops import ConvView, SeparableView
 from lwc.pipeline import Pass
 from lwc.targets.kernels import separable
 from lwc.targets.kernels.conv2d import Window
+from lwc.targets.kernels.cuda import separable_cost
 from lwc.targets.kernels.depthwise import KERNELS
 from lwc.targets.kernels.depthwise_cost import kernel_costs
 from lwc.targets.target import Target
@@ -70,14 +72,16 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
         view = ConvView.of(match.node)
         if program.target is None:
             return "the target is not known"
-        if program.target.gpu is not None:
-            return "the kernels to choose from are for processors"
         if (view.input_layout, view.output_layout) != _NHWC:
             return "it does not read and write NHWC"
         if shape_of(view.weight)[0] != view.groups:
             return "it has several results for each channel"
-        if self.kernel == separable.NAME and match.pointwise is None:
+        if program.target.gpu is not None and self.kernel in KERNELS:
+            return f"the kernel {self.kernel!r} is for processors"
+        if match.pointwise is None and (self.kernel == separable.NAME or program.target.gpu is not None):
             return f"it must be by itself: {match.alone}"
+        if program.target.gpu is not None and self.kernel == "auto":
+            return _why_apart(_costs(match, program.target))
         return None
 
     def rewrite(self, program: Program, match: Depthwise) -> str:
@@ -90,9 +94,19 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
             _join(program.module.graph, match.node, match.pointwise)
         else:
             match.node.args = replace(ConvView.of(match.node), kernel=chosen).arguments
-        listed = ", ".join(f"{name} {cost / 1000:.0f}" for name, cost in costs.items())
         scope = f"by itself: {match.alone}" if match.pointwise is None else "with the pointwise convolution"
-        return f"{chosen}, of {listed} thousand cycles {scope}"
+        return f"{chosen}, of {_listed(costs)} thousand cycles {scope}"
+
+
+def _listed(costs: dict[str, float]) -> str:
+    return ", ".join(f"{name} {cost / 1000:.0f}" for name, cost in costs.items())
+
+
+def _why_apart(costs: dict[str, float]) -> str | None:
+    """Why a GPU should not compute both in one kernel; None where it should."""
+    if costs[separable.NAME] < costs[separable_cost.APART]:
+        return None
+    return f"one kernel with the pointwise convolution costs more: {_listed(costs)} thousand cycles"
 
 
 def _why_alone(node: fx.Node, reader: fx.Node) -> str:
@@ -118,6 +132,8 @@ def _costs(match: Depthwise, target: Target) -> dict[str, float]:
     height, width = shape_of(view.weight)[2:]
     window = Window((height, width), view.stride, view.padding, view.dilation)
     outputs = None if match.pointwise is None else shape_of(match.pointwise)[-1]
+    if target.gpu is not None and outputs is not None:
+        return separable_cost.kernel_costs(shape_of(view.x), window, outputs, target.gpu)
     return kernel_costs(shape_of(view.x), window, outputs, target)
 
 
