@@ -8,6 +8,7 @@ The costs are those of `lwc.targets.kernels.depthwise_cost`, for a GPU of `lwc.t
 GPUs have one kernel for a depthwise convolution by itself, which needs no name.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ from lwc.pipeline import Pass
 from lwc.targets.kernels import separable
 from lwc.targets.kernels.conv2d import Window
 from lwc.targets.kernels.cuda import separable_cost
-from lwc.targets.kernels.depthwise import KERNELS
+from lwc.targets.kernels.depthwise import KERNELS, UNROLLED
 from lwc.targets.kernels.depthwise_cost import kernel_costs
 from lwc.targets.target import Target
 from lwc.trace import Program
@@ -76,13 +77,20 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
             return "it does not read and write NHWC"
         if shape_of(view.weight)[0] != view.groups:
             return "it has several results for each channel"
-        if program.target.gpu is not None and self.kernel in KERNELS:
+        if self.kernel in KERNELS and program.target.gpu is not None:
             return f"the kernel {self.kernel!r} is for processors"
         if match.pointwise is None and (self.kernel == separable.NAME or program.target.gpu is not None):
             return f"it must be by itself: {match.alone}"
-        if program.target.gpu is not None and self.kernel == "auto":
-            return _why_apart(_costs(match, program.target))
-        return None
+        return None if program.target.gpu is None else self._why_apart(match, program.target)
+
+    def _why_apart(self, match: Depthwise, target: Target) -> str | None:
+        """Why a GPU is not to compute both in one kernel; None where it is."""
+        if math.prod(_window(match).kernel) > UNROLLED:
+            return f"a window of more than {UNROLLED} pixels takes too many registers in one kernel"
+        costs = _costs(match, target)
+        if self.kernel == separable.NAME or min(costs, key=lambda name: costs[name]) == separable.NAME:
+            return None
+        return f"one kernel with the pointwise convolution costs more: {_listed(costs)} thousand cycles"
 
     def rewrite(self, program: Program, match: Depthwise) -> str:
         """See the module's docstring."""
@@ -100,13 +108,6 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
 
 def _listed(costs: dict[str, float]) -> str:
     return ", ".join(f"{name} {cost / 1000:.0f}" for name, cost in costs.items())
-
-
-def _why_apart(costs: dict[str, float]) -> str | None:
-    """Why a GPU should not compute both in one kernel; None where it should."""
-    if costs[separable.NAME] < costs[separable_cost.APART]:
-        return None
-    return f"one kernel with the pointwise convolution costs more: {_listed(costs)} thousand cycles"
 
 
 def _why_alone(node: fx.Node, reader: fx.Node) -> str:
@@ -127,14 +128,18 @@ def _why_alone(node: fx.Node, reader: fx.Node) -> str:
     return ""
 
 
-def _costs(match: Depthwise, target: Target) -> dict[str, float]:
+def _window(match: Depthwise) -> Window:
     view = ConvView.of(match.node)
     height, width = shape_of(view.weight)[2:]
-    window = Window((height, width), view.stride, view.padding, view.dilation)
+    return Window((height, width), view.stride, view.padding, view.dilation)
+
+
+def _costs(match: Depthwise, target: Target) -> dict[str, float]:
+    shape, window = shape_of(ConvView.of(match.node).x), _window(match)
     outputs = None if match.pointwise is None else shape_of(match.pointwise)[-1]
     if target.gpu is not None and outputs is not None:
-        return separable_cost.kernel_costs(shape_of(view.x), window, outputs, target.gpu)
-    return kernel_costs(shape_of(view.x), window, outputs, target)
+        return separable_cost.kernel_costs(shape, window, outputs, target.gpu)
+    return kernel_costs(shape, window, outputs, target)
 
 
 def _join(graph: fx.Graph, node: fx.Node, pointwise: fx.Node) -> None:

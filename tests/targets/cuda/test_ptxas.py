@@ -31,7 +31,7 @@ _CASES: dict[str, Linear | Convolution | Separable] = {
     "separable": Separable((1, 112, 112, 32), 64),
     "separable_of_many_pixels": Separable((8, 56, 56, 144), 24),
     "separable_strided": Separable((4, 56, 56, 64), 128, stride=2),
-    "separable_of_seven": Separable((4, 56, 56, 64), 64, kernel=(7, 7), padding=(3, 3, 3, 3)),
+    "separable_of_five": Separable((4, 56, 56, 64), 64, kernel=(5, 5), padding=(2, 2, 2, 2)),
 }
 
 
