@@ -4,9 +4,11 @@ Given:   y = conv2d(conv2d(x, W, groups=C, kernel="auto"), P)       P of 1 x 1 p
 Result:  y = conv2d(conv2d(x, W, groups=C, kernel="rows"), P)       where two kernels cost less than one
          y = separable_conv2d(x, W, P)                              where one does
 
-The costs are those of `lwc.targets.kernels.depthwise_cost`.
+The costs are those of `lwc.targets.kernels.depthwise_cost`, for a GPU of `lwc.targets.kernels.cuda.separable_cost`:
+GPUs have one kernel for a depthwise convolution by itself, which needs no name.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -18,7 +20,8 @@ from lwc.ops import ConvView, SeparableView
 from lwc.pipeline import Pass
 from lwc.targets.kernels import separable
 from lwc.targets.kernels.conv2d import Window
-from lwc.targets.kernels.depthwise import KERNELS
+from lwc.targets.kernels.cuda import separable_cost
+from lwc.targets.kernels.depthwise import KERNELS, UNROLLED
 from lwc.targets.kernels.depthwise_cost import kernel_costs
 from lwc.targets.target import Target
 from lwc.trace import Program
@@ -70,15 +73,24 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
         view = ConvView.of(match.node)
         if program.target is None:
             return "the target is not known"
-        if program.target.gpu is not None:
-            return "the kernels to choose from are for processors"
         if (view.input_layout, view.output_layout) != _NHWC:
             return "it does not read and write NHWC"
         if shape_of(view.weight)[0] != view.groups:
             return "it has several results for each channel"
-        if self.kernel == separable.NAME and match.pointwise is None:
+        if self.kernel in KERNELS and program.target.gpu is not None:
+            return f"the kernel {self.kernel!r} is for processors"
+        if match.pointwise is None and (self.kernel == separable.NAME or program.target.gpu is not None):
             return f"it must be by itself: {match.alone}"
-        return None
+        return None if program.target.gpu is None else self._why_apart(match, program.target)
+
+    def _why_apart(self, match: Depthwise, target: Target) -> str | None:
+        """Why a GPU is not to compute both in one kernel; None where it is."""
+        if math.prod(_window(match).kernel) > UNROLLED:
+            return f"a window of more than {UNROLLED} pixels takes too many registers in one kernel"
+        costs = _costs(match, target)
+        if self.kernel == separable.NAME or min(costs, key=lambda name: costs[name]) == separable.NAME:
+            return None
+        return f"one kernel with the pointwise convolution costs more: {_listed(costs)} thousand cycles"
 
     def rewrite(self, program: Program, match: Depthwise) -> str:
         """See the module's docstring."""
@@ -90,9 +102,12 @@ class SelectDepthwiseKernel(Pass[Depthwise]):
             _join(program.module.graph, match.node, match.pointwise)
         else:
             match.node.args = replace(ConvView.of(match.node), kernel=chosen).arguments
-        listed = ", ".join(f"{name} {cost / 1000:.0f}" for name, cost in costs.items())
         scope = f"by itself: {match.alone}" if match.pointwise is None else "with the pointwise convolution"
-        return f"{chosen}, of {listed} thousand cycles {scope}"
+        return f"{chosen}, of {_listed(costs)} thousand cycles {scope}"
+
+
+def _listed(costs: dict[str, float]) -> str:
+    return ", ".join(f"{name} {cost / 1000:.0f}" for name, cost in costs.items())
 
 
 def _why_alone(node: fx.Node, reader: fx.Node) -> str:
@@ -113,12 +128,18 @@ def _why_alone(node: fx.Node, reader: fx.Node) -> str:
     return ""
 
 
-def _costs(match: Depthwise, target: Target) -> dict[str, float]:
+def _window(match: Depthwise) -> Window:
     view = ConvView.of(match.node)
     height, width = shape_of(view.weight)[2:]
-    window = Window((height, width), view.stride, view.padding, view.dilation)
+    return Window((height, width), view.stride, view.padding, view.dilation)
+
+
+def _costs(match: Depthwise, target: Target) -> dict[str, float]:
+    shape, window = shape_of(ConvView.of(match.node).x), _window(match)
     outputs = None if match.pointwise is None else shape_of(match.pointwise)[-1]
-    return kernel_costs(shape_of(view.x), window, outputs, target)
+    if target.gpu is not None and outputs is not None:
+        return separable_cost.kernel_costs(shape, window, outputs, target.gpu)
+    return kernel_costs(shape, window, outputs, target)
 
 
 def _join(graph: fx.Graph, node: fx.Node, pointwise: fx.Node) -> None:

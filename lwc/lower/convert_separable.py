@@ -6,7 +6,6 @@ from torch import fx
 
 from lwc.lower.emitter import Emitter, reshape, shape
 from lwc.ops import SeparableView
-from lwc.targets.kernels import depthwise, gemm, separable
 from lwc.targets.kernels.conv2d import Window
 from lwc.targets.kernels.epilogue import Epilogue
 
@@ -22,19 +21,13 @@ def convert_separable(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
         Epilogue(view.activation, view.minimum, view.maximum),
     )
     window = Window((height, width), view.stride, view.padding, view.dilation)
+    separable = emitter.templates.separable
     kernel = emitter.chosen(separable.plan(shape(x), outputs, window, epilogues, emitter.target))
-    extents = (kernel.batch, *kernel.output_size, outputs)
     residual = None
     if view.residual is not None:
-        tasks = kernel.batch * kernel.output_size[0] // kernel.row_block
-        pixels = kernel.row_block * kernel.output_size[1]
-        residual = reshape(builder, importer.env[view.residual], (tasks, pixels, outputs))
-    operands = (
-        x,
-        depthwise.pack(window_weight),
-        emitter.bias(view.window_bias, channels),
-        gemm.pack_panels(weight, kernel.tile),
-    )
+        residual = reshape(builder, importer.env[view.residual], kernel.extents)
+    packed_window, packed = separable.pack(kernel, window_weight, weight)
+    operands = (x, packed_window, emitter.bias(view.window_bias, channels), packed)
     bias = emitter.bias(view.bias, outputs)
     y = emitter.call_in_columns(builder, kernel, separable.compute, operands, bias, residual)
-    return reshape(builder, y, extents)
+    return reshape(builder, y, (kernel.batch, *kernel.output_size, outputs))

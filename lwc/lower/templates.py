@@ -36,6 +36,7 @@ from lwc.targets.kernels.cuda import quantized_attention as cuda_quantized_atten
 from lwc.targets.kernels.cuda import quantized_conv2d as cuda_quantized_conv2d
 from lwc.targets.kernels.cuda import quantized_depthwise as cuda_quantized_depthwise
 from lwc.targets.kernels.cuda import quantized_gemm as cuda_quantized_gemm
+from lwc.targets.kernels.cuda import separable as cuda_separable
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, tirx
 
@@ -51,6 +52,7 @@ class Templates:
     gemm: ModuleType
     conv2d: ModuleType
     depthwise: ModuleType
+    separable: ModuleType
     matmul: ModuleType
     attention: ModuleType
     norm: ModuleType
@@ -81,6 +83,7 @@ _PROCESSOR = Templates(
     gemm,
     conv2d,
     depthwise,
+    separable,
     matmul,
     attention,
     norm,
@@ -111,6 +114,7 @@ _GPU = Templates(
     cuda_gemm,
     cuda_conv2d,
     cuda_depthwise,
+    cuda_separable,
     cuda_matmul,
     cuda_attention,
     cuda_norm,
@@ -123,6 +127,7 @@ _GPU = Templates(
         cuda_gemm.Gemm: cuda_gemm,
         cuda_conv2d.Conv2d: cuda_conv2d,
         cuda_depthwise.Depthwise: cuda_depthwise,
+        cuda_separable.Separable: cuda_separable,
         cuda_matmul.Matmul: cuda_matmul,
         cuda_norm.Norm: cuda_norm,
         cuda_attention.Attention: cuda_attention_schedule,

@@ -8,6 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lwc.targets.kernels import depthwise, gemm
 from lwc.targets.kernels.conv2d import Window, Windowed
 from lwc.targets.kernels.epilogue import Epilogue, at
@@ -48,6 +51,12 @@ class Separable(Windowed, OutputChannels):
         """Multiply-accumulates of one run, of both convolutions."""
         each = self.channels * (math.prod(self.window.kernel) + self.outputs)
         return self.batch * math.prod(self.output_size) * each
+
+    @property
+    def extents(self) -> tuple[int, int, int]:
+        """The shape of the result, without columns that pad, and of what is added to it: by tasks."""
+        tasks = self.batch * self.output_size[0] // self.row_block
+        return tasks, self.row_block * self.output_size[1], self.outputs
 
 
 def plan(
@@ -103,6 +112,13 @@ def _window_tile(channels: int, columns: int, row_block: int, target: Target) ->
     # Most results first; then at least two neighbours in a row, whole cache lines, and several rows.
     rows, pixels, vectors = max(tiles, key=lambda t: (t[0] * t[1] * t[2], t[1] > 1, t[2], t[0]))
     return rows, RegisterTile(pixels, lanes * vectors, lanes)
+
+
+def pack(
+    kernel: Separable, window_weight: NDArray[np.float32], weight: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights (C, 1, kh, kw) and (O, C) in the kernel's order: [kh, kw, C] and [O/nr, C, nr]."""
+    return depthwise.pack(window_weight), gemm.pack_panels(weight, kernel.tile)
 
 
 def compute(

@@ -23,7 +23,7 @@ _CHUNKS = (_CHUNK, 2 * _CHUNK)
 # Of a multiprocessor.
 _THREADS_TO_HIDE_LATENCY = 256
 # A multiprocessor multiplies so many pairs while it fetches one value from global memory; an estimate.
-_FETCH = 8
+FETCH = 8.0
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,24 @@ _SHAPES = (
 )
 
 
-def block_tile(rows: int, inner: int, columns: int, gpu: Gpu, batch: int = 1) -> BlockTile:
-    """The tile for `batch` products of `rows` x `inner` and `inner` x `columns`."""
+def _fetched(tile: BlockTile) -> float:
+    return FETCH
+
+
+def block_tile(
+    rows: int,
+    inner: int,
+    columns: int,
+    gpu: Gpu,
+    batch: int = 1,
+    left: Callable[[BlockTile], float] = _fetched,
+) -> BlockTile:
+    """The tile for `batch` products of `rows` x `inner` and `inner` x `columns`.
+
+    `left` is what an element of the left operand costs a block, in pairs that a multiprocessor multiplies meanwhile.
+    """
     tiles = [BlockTile(*shape, _CHUNK) for shape in _SHAPES]
-    tile = min(tiles, key=lambda tile: _cost(tile, rows, columns, gpu, batch))
+    tile = min(tiles, key=lambda tile: pairs_for_each_k(tile, rows, columns, gpu, batch, left(tile)))
     return replace(tile, chunk=_chunk(tile, inner, gpu))
 
 
@@ -69,15 +83,20 @@ def _chunk(tile: BlockTile, inner: int, gpu: Gpu) -> int:
     return max(fitting, default=_CHUNK)
 
 
-def _cost(tile: BlockTile, rows: int, columns: int, gpu: Gpu, batch: int) -> float:
-    """Relative time: the results of the busiest multiprocessor, and what is loaded from shared memory for each."""
+def pairs_for_each_k(
+    tile: BlockTile, rows: int, columns: int, gpu: Gpu, batch: int = 1, left: float = FETCH
+) -> float:
+    """The time of a product for each k, in pairs that a multiprocessor multiplies; `left` as for `block_tile`.
+
+    It counts the results of the busiest multiprocessor, and what is loaded for each from shared and global memory.
+    """
     blocks = batch * -(-rows // tile.rows) * -(-columns // tile.columns)
     loads = (tile.thread_rows + tile.thread_columns) / (tile.thread_rows * tile.thread_columns)
-    fetches = (tile.rows + tile.columns) / (tile.rows * tile.columns)
+    fetches = left / tile.columns + FETCH / tile.rows
     # A multiprocessor hides latency with several blocks' threads, and idles where it has few.
     waves = -(-blocks // gpu.multiprocessors)
     busy = min(1.0, waves * tile.threads / _THREADS_TO_HIDE_LATENCY)
-    return waves * tile.rows * tile.columns * (1 + loads + _FETCH * fetches) / busy
+    return waves * tile.rows * tile.columns * (1 + loads + fetches) / busy
 
 
 def tile_product(

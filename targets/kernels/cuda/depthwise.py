@@ -23,8 +23,8 @@ from lwc.tvm_api import Schedule, te
 # (channels, pixels) of a thread, from the fewest reads a result to the most threads.
 _TILES = ((4, 4), (4, 2), (2, 2), (2, 1), (1, 1))
 # Of each multiprocessor: as many as hide the time that reads take.
-_THREADS_TO_HIDE_LATENCY = 512
-_BLOCK_THREADS = 128
+THREADS_TO_HIDE_LATENCY = 512
+BLOCK_THREADS = 128
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def plan(
 
 def thread_tile(rows: int, columns: int, channels: int, gpu: Gpu) -> tuple[int, int]:
     """Channels and neighbouring pixels of a thread, for `rows` x `columns` pixels of `channels`."""
-    enough = gpu.multiprocessors * _THREADS_TO_HIDE_LATENCY
+    enough = gpu.multiprocessors * THREADS_TO_HIDE_LATENCY
     fitting = [(lanes, pixels) for lanes, pixels in _TILES if channels % lanes == 0]
     return next(
         (
@@ -122,7 +122,7 @@ def schedule_threads(sch: Schedule, kernel: Windowed, pixels: int, lanes: int, i
     column, pixel = sch.split(w, [None, pixels])
     channel, lane = sch.split(c, [None, lanes])
     sch.reorder(n, h, column, channel, ky, kx, pixel, lane)
-    block, thread = sch.split(sch.fuse(n, h, column, channel), [None, _BLOCK_THREADS])
+    block, thread = sch.split(sch.fuse(n, h, column, channel), [None, BLOCK_THREADS])
     sch.bind(block, "blockIdx.x")
     sch.bind(thread, "threadIdx.x")
     sch.set_scope(product, 0, "local")

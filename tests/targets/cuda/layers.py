@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from lwc.targets.kernels.conv2d import Window
-from lwc.targets.kernels.cuda import conv2d, depthwise, gemm
+from lwc.targets.kernels.cuda import conv2d, depthwise, gemm, separable
 from lwc.targets.kernels.epilogue import Epilogue
 from lwc.targets.target import Target
 from tests.targets.cuda.emulation import GPU, Array, Layer, scheduled
@@ -95,6 +95,45 @@ class Convolution:
         return finish(self.epilogue, y.permute(0, 2, 3, 1), *r)
 
 
+@dataclass(frozen=True)
+class Separable:
+    """A depthwise convolution of an NHWC image of `shape`, clamped as ReLU6 does, and a pointwise one after it."""
+
+    shape: tuple[int, int, int, int]
+    outputs: int
+    kernel: tuple[int, int] = (3, 3)
+    stride: int = 1
+    padding: tuple[int, int, int, int] = (1, 1, 1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    residual: bool = True
+    first: Epilogue = field(default=Epilogue("identity", 0.0, 6.0))
+    epilogue: Epilogue = field(default=Epilogue("silu"))
+
+    def layer(self, rng: np.random.Generator, target: Target = GPU) -> Layer:
+        channels = self.shape[3]
+        window = Window(self.kernel, (self.stride,) * 2, self.padding, self.dilation)
+        kernel = separable.plan(self.shape, self.outputs, window, (self.first, self.epilogue), target)
+        x, window_weight = numbers(rng, *self.shape), numbers(rng, channels, 1, *self.kernel)
+        weight = numbers(rng, self.outputs, channels) / np.float32(np.sqrt(channels))
+        window_weight /= np.sqrt(np.prod(self.kernel))
+        window_bias, bias = numbers(rng, channels), numbers(rng, self.outputs)
+        more = [numbers(rng, *kernel.extents)] if self.residual else []
+        x, window_weight, weight, *more = stored(target, x, window_weight, weight, *more)
+        packed_window, packed = separable.pack(kernel, window_weight, weight)
+        operands = (x, packed_window, window_bias, packed, bias, *more)
+        tensors = (x, window_weight, window_bias, weight, bias, *more)
+        return Layer(scheduled(kernel, separable, *operands), operands, self._eager, tensors)
+
+    def _eager(self, x: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
+        window_weight, window_bias, weight, bias, *residual = rest
+        top, bottom, left, right = self.padding
+        padded = functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
+        options = (self.stride, 0, self.dilation, x.shape[3])
+        between = finish(self.first, functional.conv2d(padded, window_weight, window_bias, *options))
+        pixels = between.permute(0, 2, 3, 1).reshape(-1, x.shape[3])
+        return finish(self.epilogue, functional.linear(pixels, weight, bias), *residual)
+
+
 def finish(epilogue: Epilogue, y: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
     """`epilogue` in PyTorch."""
     y = _ACTIVATIONS[epilogue.activation](y if residual is None else y + residual)
@@ -112,7 +151,9 @@ def stored(target: Target, *arrays: Array) -> list[Array]:
     return [array.astype(target.gpu.numbers) for array in arrays]
 
 
-def random_layers(cases: Mapping[str, Linear | Convolution], target: Target = GPU) -> dict[str, Layer]:
+def random_layers(
+    cases: Mapping[str, Linear | Convolution | Separable], target: Target = GPU
+) -> dict[str, Layer]:
     """The layer of each case, of the same numbers in every run."""
     print(f"seed {SEED}")
     rng = np.random.default_rng(SEED)

@@ -10,7 +10,7 @@ import pytest
 from lwc.lower.cuda_source import cuda_source
 from lwc.targets.cuda import cuda_target
 from tests.targets.cuda.emulation import Layer
-from tests.targets.cuda.layers import Convolution, Linear, random_layers
+from tests.targets.cuda.layers import Convolution, Linear, Separable, random_layers
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 # Those that most of a network's time goes into, and those of most registers.
-_CASES: dict[str, Linear | Convolution] = {
+_CASES: dict[str, Linear | Convolution | Separable] = {
     "row": Linear(1, 1024, 1000),
     "small": Linear(49, 512, 512),
     "pixels": Linear(12544, 64, 128),
@@ -28,6 +28,10 @@ _CASES: dict[str, Linear | Convolution] = {
     "depthwise": Convolution((4, 112, 112, 32), 32, groups=32),
     "strided": Convolution((2, 56, 56, 128), 128, groups=128, stride=2),
     "five": Convolution((4, 56, 56, 48), 48, groups=48, kernel=(5, 5), padding=(2, 2, 2, 2)),
+    "separable": Separable((1, 112, 112, 32), 64),
+    "separable_of_many_pixels": Separable((8, 56, 56, 144), 24),
+    "separable_strided": Separable((4, 56, 56, 64), 128, stride=2),
+    "separable_of_five": Separable((4, 56, 56, 64), 64, kernel=(5, 5), padding=(2, 2, 2, 2)),
 }
 
 
