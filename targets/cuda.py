@@ -28,5 +28,6 @@ def cuda_target(architecture: str, host: str = "") -> Target:
         description=f"NVIDIA {what}; host {processor}",
         triple=f"{processor}-linux-gnu",
         cpu="x86-64" if processor == "x86_64" else "generic",
+        int8_dot=True,
         gpu=Gpu(architecture, multiprocessors),
     )

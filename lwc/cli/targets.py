@@ -74,7 +74,7 @@ def _row(document: dict[str, Any]) -> tuple[str, ...]:
         document["triple"],
         document["cpu"],
         ",".join(document["features"]) or "-",
-        str(document["vector_bits"]),
+        "-" if document["gpu"] else str(document["vector_bits"]),
         "yes" if document["int8_dot"] else "no",
         document["description"],
     )
