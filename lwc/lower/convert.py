@@ -1,5 +1,6 @@
 """lwc's operators and matrix products as calls of our kernel templates, weights packed on the way."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from lwc.lower.convert_quantized import (
 )
 from lwc.lower.convert_separable import convert_separable
 from lwc.lower.emitter import Array, Emitter, reshape, shape
+from lwc.lower.gather import Gather, gather_before
 from lwc.lower.kernel import KernelTable
 from lwc.ops import ConvView, LinearView
 from lwc.targets.kernels.conv2d import Window
@@ -85,14 +87,15 @@ def _conv2d(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
         x, layout = builder.emit(relax.op.permute_dims(x, (0, 2, 3, 1))), "NHWC"
     if residual is not None and view.output_layout == "NCHW":
         residual = builder.emit(relax.op.permute_dims(residual, (0, 2, 3, 1)))
-    y = _convolve(emitter, builder, view, x, layout, weight, residual)
+    y = _convolve(emitter, importer, view, x, layout, weight, residual)
     return y if view.output_layout == "NHWC" else builder.emit(relax.op.permute_dims(y, (0, 3, 1, 2)))
 
 
 def _convolve(
-    emitter: Emitter, builder: Any, view: ConvView, x: Any, layout: str, weight: Array, residual: Any
+    emitter: Emitter, importer: Any, view: ConvView, x: Any, layout: str, weight: Array, residual: Any
 ) -> Any:
     """A call of the template that fits: depthwise, pointwise, Winograd's, or direct; NHWC out."""
+    builder = importer.block_builder
     outputs, epilogue = len(weight), _epilogue(view)
     bias = emitter.bias(view.bias, outputs)
     height, width = weight.shape[2:]
@@ -104,7 +107,8 @@ def _convolve(
         return emitter.call(builder, alone, depthwise.compute, x, depthwise.pack(weight), bias, residual)
     pointwise = window.kernel == window.stride == (1, 1) and window.padding == (0, 0, 0, 0)
     if layout == "NHWC" and view.groups == 1 and pointwise:
-        return _gemm(emitter, builder, x, weight[:, :, 0, 0], bias, residual, epilogue)
+        gather = _gather(emitter, view.x) if view.input_layout == "NHWC" else None
+        return _gemm(emitter, importer, x, weight[:, :, 0, 0], bias, residual, epilogue, gather)
     winograd = templates.winograd if layout == "NHWC" and view.groups == 1 else None
     if winograd is not None and winograd.suits(shape(x), outputs, window, target):
         fewer = emitter.chosen(winograd.plan(shape(x), outputs, window, epilogue, target))
@@ -122,21 +126,37 @@ def _linear(emitter: Emitter, node: fx.Node, importer: Any) -> Any:
     weight = emitter.array(view.weight)
     bias = emitter.bias(view.bias, len(weight))
     x, residual = importer.env[view.x], _residual(view, importer)
-    return _gemm(emitter, importer.block_builder, x, weight, bias, residual, _epilogue(view))
+    gather = _gather(emitter, view.x)
+    return _gemm(emitter, importer, x, weight, bias, residual, _epilogue(view), gather)
+
+
+def _gather(emitter: Emitter, x: fx.Node) -> Gather | None:
+    """Where to read the rows of `x`: a GPU's threads read each by itself in any case, a processor goes along."""
+    return None if emitter.target.gpu is None else gather_before(x)
 
 
 def _gemm(
-    emitter: Emitter, builder: Any, x: Any, weight: Array, bias: Array, residual: Any, epilogue: Epilogue
+    emitter: Emitter,
+    importer: Any,
+    x: Any,
+    weight: Array,
+    bias: Array,
+    residual: Any,
+    epilogue: Epilogue,
+    gather: Gather | None,
 ) -> Any:
-    """x (..., K) times weight (N, K) transposed, over the flattened leading axes."""
-    gemm, leading, (columns, inner) = emitter.templates.gemm, shape(x)[:-1], weight.shape
+    """x (..., K), or where `gather` finds it, times weight (N, K) transposed, over the flattened leading axes."""
+    builder, gemm = importer.block_builder, emitter.templates.gemm
+    leading, (columns, inner), compute = shape(x)[:-1], weight.shape, gemm.compute
     rows = int(np.prod(leading))
     kernel = emitter.chosen(gemm.plan(rows, inner, columns, epilogue, emitter.target))
-    x = reshape(builder, x, (rows, inner))
+    if gather is not None:
+        x, compute = importer.env[gather.source], gather.into(compute)
+    x = reshape(builder, x, (math.prod(shape(x)[:-1]), inner))
     if residual is not None:
         residual = reshape(builder, residual, (rows, columns))
     operands = (x, gemm.pack(kernel, weight))
-    y = emitter.call_in_columns(builder, kernel, gemm.compute, operands, bias, residual)
+    y = emitter.call_in_columns(builder, kernel, compute, operands, bias, residual)
     return reshape(builder, y, (*leading, columns))
 
 
