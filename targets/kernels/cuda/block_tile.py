@@ -9,7 +9,7 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from lwc.targets.gpu import Gpu
 from lwc.targets.kernels.tiling import round_up
@@ -80,8 +80,21 @@ def _cost(tile: BlockTile, rows: int, columns: int, gpu: Gpu, batch: int) -> flo
     return waves * tile.rows * tile.columns * (1 + loads + _FETCH * fetches) / busy
 
 
+class ChunkedTile(Protocol):
+    """`rows` x `columns` results of a block, `chunk` of K at a time."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def columns(self) -> int: ...
+
+    @property
+    def chunk(self) -> int: ...
+
+
 def tile_product(
-    tile: BlockTile,
+    tile: ChunkedTile,
     extents: tuple[int, int, int, int],
     left: Callable[..., Any],
     right: Callable[..., Any],

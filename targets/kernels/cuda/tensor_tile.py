@@ -61,7 +61,8 @@ class TensorTile:
         return 2 * operands + 4 * self.rows * (self.columns + self.sum_padding)
 
 
-_SHAPES = (
+# The most rows and columns of which the sums, too, find room in shared memory.
+SHAPES = (
     *((64, 128, 2, 4), (128, 64, 4, 2), (64, 64, 2, 2), (128, 32, 4, 1), (64, 32, 2, 1)),
     *((32, 128, 1, 4), (32, 64, 1, 2), (32, 32, 2, 1), (16, 128, 1, 4), (16, 64, 1, 4), (16, 32, 1, 2)),
     *((128, 16, 4, 1), (64, 16, 4, 1), (32, 16, 2, 1), (16, 16, 1, 1)),
@@ -76,7 +77,7 @@ def has_tensor_cores(gpu: Gpu) -> bool:
 def tensor_tile(rows: int, inner: int, columns: int, gpu: Gpu, batch: int = 1) -> TensorTile:
     """The tile for `batch` products of `rows` x `inner` and `inner` x `columns`."""
     chunk = SIDE if round_up(inner, SIDE) % _CHUNK and inner <= 3 * SIDE else _CHUNK
-    tiles = [TensorTile(*shape, chunk, gpu.warp) for shape in _SHAPES]
+    tiles = [TensorTile(*shape, chunk, gpu.warp) for shape in SHAPES]
     fitting = [tile for tile in tiles if tile.shared_bytes <= gpu.shared_bytes]
     return min(fitting, key=lambda tile: _cost(tile, rows, columns, gpu, batch))
 
@@ -88,7 +89,8 @@ def _cost(tile: TensorTile, rows: int, columns: int, gpu: Gpu, batch: int) -> fl
     loads = (tile_rows + tile_columns) / (tile_rows * tile_columns)
     fetches = (tile.rows + tile.columns) / (tile.rows * tile.columns)
     waves = -(-blocks // gpu.multiprocessors)
-    busy = min(1.0, waves * tile.warps * tile.warp / _THREADS_TO_HIDE_LATENCY)
+    useful = batch * rows * columns / (blocks * tile.rows * tile.columns)
+    busy = min(1.0, waves * useful * tile.warps * tile.warp / _THREADS_TO_HIDE_LATENCY)
     return waves * tile.rows * tile.columns * (1 + loads + _FETCH * fetches) / busy
 
 
