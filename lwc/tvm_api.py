@@ -9,7 +9,8 @@ from tvm.ir import register_op_attr
 from tvm.ir.expr import GenericConst as TensorConstant
 from tvm.relax.frontend.torch import from_exported_program
 from tvm.relax.frontend.torch.exported_program_translator import ExportedProgramImporter
-from tvm.s_tir import Schedule, ScheduleError
+from tvm.s_tir import Schedule, ScheduleError, TensorIntrin
+from tvm.script import tirx as script
 from tvm.tirx import register_intrin_lowering
 from tvm.tirx.build import split_host_device_mods
 from tvm_ffi import structural_map, structural_walk
@@ -21,6 +22,7 @@ __all__ = [
     "Schedule",
     "ScheduleError",
     "TensorConstant",
+    "TensorIntrin",
     "borrowed_bytes",
     "build_object",
     "check_cpu",
@@ -31,6 +33,7 @@ __all__ = [
     "register_op_attr",
     "relax",
     "s_tir",
+    "script",
     "structural_map",
     "structural_walk",
     "te",

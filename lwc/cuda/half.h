@@ -30,3 +30,4 @@ struct alignas(8) half4 {
 __device__ __forceinline__ half __float2half_rn(float value) { return half(value); }
 __device__ __forceinline__ half2 make_half2(half x, half y) { return {x, y}; }
 __device__ __forceinline__ half4 make_half4(half x, half y, half z, half w) { return {x, y, z, w}; }
+__device__ __forceinline__ unsigned __pack_half2(half x, half y) { return (unsigned)y.bits << 16 | x.bits; }

@@ -4,7 +4,7 @@
  */
 #pragma once
 #include "half.h"
-#include "warp.h"
+#include "tensor_cores.h"
 
 #include <math.h>
 

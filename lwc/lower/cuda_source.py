@@ -15,6 +15,7 @@ _NO_LETTERS = re.compile(r"\W+", re.ASCII)
 _OPERAND = re.compile(r"_(\d+)_ptr(_\d+)?$")
 
 # What TVM writes without a header of its own; neither nvcc, NVRTC nor the emulator then needs any.
+_HEADERS = {"half": "half.h", "wmma": "tensor_cores.h"}
 _HEAD = """\
 typedef signed char int8_t;
 typedef unsigned char uint8_t, uchar;
@@ -119,8 +120,8 @@ def _check_limits(name: str, grid: Sequence[int], block: Sequence[int], target: 
 def _with_own_head(code: str) -> str:
     """`code` with what its kernels need of headers in place of all that TVM includes."""
     kernels = code[code.index(_FIRST_KERNEL) :] if _FIRST_KERNEL in code else ""
-    half = _of_package("half.h") if re.search(r"\bhalf\b", kernels) else ""
-    return _HEAD + half + kernels
+    headers = [header for word, header in _HEADERS.items() if re.search(rf"\b{word}\b", kernels)]
+    return _HEAD + "".join(map(_of_package, headers)) + kernels
 
 
 def _of_package(name: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lwc.lower.templates import Templates, templates_of
+from lwc.lower.widen import computed_in_float32
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, tirx, tvm
 
@@ -35,10 +36,12 @@ class KernelTable:
 
     def schedule(self, function: tirx.PrimFunc) -> tirx.PrimFunc:
         """`function` scheduled by the template that its attribute names, or as a plain one."""
-        sch, templates = Schedule(tvm.IRModule({"main": function})), self.templates
+        templates = self.templates
         if ATTRIBUTE in (function.attrs or {}):
             kernel = self.kernels[int(function.attrs[ATTRIBUTE])]
+            sch = Schedule(tvm.IRModule({"main": function}))
             templates.schedules[type(kernel)].schedule(sch, kernel)
         else:
+            sch = Schedule(tvm.IRModule({"main": computed_in_float32(function)}))
             templates.plain(sch, self.target)
         return templates.finish(sch.mod["main"])

@@ -9,7 +9,7 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from lwc.targets.gpu import Gpu
 from lwc.targets.kernels.tiling import round_up
@@ -99,8 +99,21 @@ def pairs_for_each_k(
     return waves * tile.rows * tile.columns * (1 + loads + fetches) / busy
 
 
+class ChunkedTile(Protocol):
+    """`rows` x `columns` results of a block, `chunk` of K at a time."""
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def columns(self) -> int: ...
+
+    @property
+    def chunk(self) -> int: ...
+
+
 def tile_product(
-    tile: BlockTile,
+    tile: ChunkedTile,
     extents: tuple[int, int, int, int],
     left: Callable[..., Any],
     right: Callable[..., Any],
@@ -161,17 +174,18 @@ def schedule_tile_product(
         # In this order: what is shared is fetched for all threads, not for each.
         sch.set_scope(fetched, 0, "shared")
         sch.compute_at(fetched, chunk, preserve_unit_loops=True)
-        _fetch_together(sch, fetched, lanes, tile.threads, left_by_rows and fetched is left)
+        turned = left_by_rows and fetched is left
+        fetch_together(sch, fetched, lanes, {"threadIdx.x": tile.threads}, turned)
     # Threads that read rows of their own would otherwise find them in the same banks.
     sch.storage_align(left, 0, -2, _CHUNK, LANES)
     for loop in (step, row, column):
         sch.unroll(loop)
     sch.decompose_reduction(product, chunk)
     if int(sch.get(chunk).extent) > 1:
-        _fetch_ahead(sch, chunk, (left, right))
+        fetch_ahead(sch, chunk, (left, right))
 
 
-def _fetch_ahead(sch: Schedule, chunk: Any, fetched: tuple[Any, Any]) -> None:
+def fetch_ahead(sch: Schedule, chunk: Any, fetched: tuple[Any, Any]) -> None:
     """Load the next chunk into registers before this one is multiplied, and store it in shared memory after that."""
     for block in fetched:
         sch.annotate(block, "tirx.manifest_shared_memory_local_stage", 1)
@@ -180,15 +194,20 @@ def _fetch_ahead(sch: Schedule, chunk: Any, fetched: tuple[Any, Any]) -> None:
     sch.annotate(chunk, "software_pipeline_order", [0, 3, 1, 4, 2])
 
 
-def _fetch_together(sch: Schedule, block: Any, lanes: int, threads: int, turned: bool) -> None:
-    """Spread the copy of a chunk over the threads of the block, `lanes` elements each at a time."""
+def fetch_together(sch: Schedule, block: Any, lanes: int, threads: dict[str, int], turned: bool) -> None:
+    """Spread the copy of a chunk over the threads of the block, `lanes` elements each at a time.
+
+    `threads` gives their extents by axis, the axis of neighbours last; `turned`: neighbours are in the first axis of
+    the chunk, not in the second.
+    """
     batch, first, second = sch.get_loops(block)[-3:]
     if turned:
         sch.reorder(second, first)
         first, second = second, first
     fused = sch.fuse(batch, first, second)
-    _, thread, lane = sch.split(fused, [None, threads, lanes])
-    sch.bind(thread, "threadIdx.x")
+    _, *parts, lane = sch.split(fused, [None, *threads.values(), lanes])
+    for part, axis in zip(parts, threads, strict=True):
+        sch.bind(part, axis)
     sch.vectorize(lane)
 
 

@@ -12,14 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwc.targets.kernels.conv2d import Window, Windowed
-from lwc.targets.kernels.cuda.block_tile import (
-    BlockTile,
-    block_tile,
-    lanes_of,
-    schedule_tile_product,
-    tile_product,
-)
 from lwc.targets.kernels.cuda.gemm import pack_tiles
+from lwc.targets.kernels.cuda.products import Tile, product, product_tile, schedule_product
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.padding import pixel_or_zero
 from lwc.targets.target import Target
@@ -37,7 +31,7 @@ class Conv2d(Windowed):
     input_size: tuple[int, int]
     window: Window
     layout: str
-    tile: BlockTile  # rows are output pixels
+    tile: Tile  # rows are output pixels
     epilogue: Epilogue
     dtype: str  # of x, the weights, the residual and y
 
@@ -72,7 +66,7 @@ def plan(
     batch, height, width, channels = shape if layout == "NHWC" else [shape[a] for a in (0, 2, 3, 1)]
     pixels = batch * math.prod(window.output_size(height, width))
     inner = math.prod(window.kernel) * channels // groups
-    tile = block_tile(pixels, inner, outputs // groups, target.gpu, groups)
+    tile = product_tile(pixels, inner, outputs // groups, target.gpu, groups)
     size, dtype = (height, width), target.gpu.numbers
     return Conv2d(batch, channels, outputs, groups, size, window, layout, tile, epilogue, dtype)
 
@@ -86,16 +80,16 @@ def pack(kernel: Conv2d, weight: NDArray[np.float32]) -> NDArray[Any]:
 def compute(kernel: Conv2d, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
     """The tensor expression; x in the kernel's layout, weight packed, bias and residual like y."""
     (_, pixels, _, channels), columns = kernel.extents, kernel.tile.columns
-    product = tile_product(
+    multiplied = product(
         kernel.tile,
         kernel.extents,
-        lambda g, i, k: _pixel(kernel, x, g, i, k).astype("float32"),
-        lambda g, k, j: weight[g, j // columns, k, j % columns].astype("float32"),
+        lambda g, i, k: _pixel(kernel, x, g, i, k),
+        lambda g, k, j: weight[g, j // columns, k, j % columns],
     )
 
     def finished(g: Any, i: Any, j: Any) -> Any:
         o = g * channels + j
-        y = kernel.epilogue(product[g, i, j] + bias[o], at(residual, *_place(kernel, i), o))
+        y = kernel.epilogue(multiplied[g, i, j] + bias[o], at(residual, *_place(kernel, i), o))
         return y.astype(x.dtype)
 
     result = te.compute((kernel.groups, pixels, channels), finished, name="result")
@@ -129,5 +123,7 @@ def schedule(sch: Schedule, kernel: Conv2d) -> None:
     sch.reverse_compute_inline(sch.get_sblock("image"))
     nhwc = kernel.layout == "NHWC"
     # Neighbours in memory are the channels of a pixel, or the pixels of a channel.
-    lanes = lanes_of(kernel.channels // kernel.groups) if nhwc else 1
-    schedule_tile_product(sch, kernel.tile, lanes, lanes_of(kernel.extents[3]), left_by_rows=not nhwc)
+    neighbours = kernel.channels // kernel.groups if nhwc else 1
+    schedule_product(
+        sch, kernel.tile, neighbours, kernel.tile.columns, kernel.extents[3], left_by_rows=not nhwc
+    )

@@ -11,13 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lwc.targets.kernels.cuda.block_tile import (
-    BlockTile,
-    block_tile,
-    lanes_of,
-    schedule_tile_product,
-    tile_product,
-)
+from lwc.targets.kernels.cuda.block_tile import lanes_of
+from lwc.targets.kernels.cuda.products import Tile, product, product_tile, schedule_product
 from lwc.targets.kernels.cuda.warp_product import MOST_ROWS, schedule_warp_product, warp_product
 from lwc.targets.kernels.epilogue import Epilogue, at
 from lwc.targets.kernels.gemm import pack_panels
@@ -33,7 +28,7 @@ class Gemm:
     rows: int
     inner: int
     outputs: int
-    tile: BlockTile | None  # None: a warp a column of results
+    tile: Tile | None  # None: a warp a column of results
     warp: int
     epilogue: Epilogue
     dtype: str  # of x, the weights, the residual and y
@@ -53,7 +48,7 @@ def plan(rows: int, inner: int, columns: int, epilogue: Epilogue, target: Target
     """The kernel for x (rows, inner) times w (inner, columns), tiled for `target`, which has a GPU."""
     assert target.gpu is not None
     few = rows <= MOST_ROWS
-    tile = None if few else block_tile(rows, inner, columns, target.gpu)
+    tile = None if few else product_tile(rows, inner, columns, target.gpu)
     return Gemm(rows, inner, columns, tile, target.gpu.warp, epilogue, target.gpu.numbers)
 
 
@@ -64,7 +59,7 @@ def pack(kernel: Gemm, weight: NDArray[np.float32]) -> NDArray[Any]:
     return pack_tiles(weight, kernel.tile).astype(kernel.dtype)
 
 
-def pack_tiles(weight: NDArray[Any], tile: BlockTile) -> NDArray[Any]:
+def pack_tiles(weight: NDArray[Any], tile: Tile) -> NDArray[Any]:
     """Weights (N, K) as [N/columns, K, columns] of `tile`, zeros in the columns and the k that pad."""
     padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % tile.chunk)))
     return pack_panels(padded, RegisterTile(1, tile.columns, tile.columns))
@@ -72,10 +67,10 @@ def pack_tiles(weight: NDArray[Any], tile: BlockTile) -> NDArray[Any]:
 
 def compute(kernel: Gemm, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:
     """The tensor expression; x (rows, inner), weight packed, bias and residual like y."""
-    product = _product(kernel, x, weight)
+    multiplied = _product(kernel, x, weight)
     return te.compute(
         (kernel.rows, kernel.outputs),
-        lambda i, j: kernel.epilogue(product(i, j) + bias[j], at(residual, i, j)).astype(x.dtype),
+        lambda i, j: kernel.epilogue(multiplied(i, j) + bias[j], at(residual, i, j)).astype(x.dtype),
         name="result",
     )
 
@@ -83,22 +78,22 @@ def compute(kernel: Gemm, x: Any, weight: Any, bias: Any, residual: Any = None) 
 def _product(kernel: Gemm, x: Any, weight: Any) -> Callable[..., Any]:
     """Gives the product's element at a row and a column."""
     extents = (kernel.rows, kernel.inner, kernel.outputs)
-
-    def left(i: Any, k: Any) -> Any:
-        return x[i, k].astype("float32")
-
     if kernel.tile is None:
         lanes = lanes_of(kernel.inner)
-        sums = warp_product(*extents, kernel.warp, lanes, left, lambda k, j: weight[j, k].astype("float32"))
+        sums = warp_product(
+            *(*extents, kernel.warp, lanes),
+            lambda i, k: x[i, k].astype("float32"),
+            lambda k, j: weight[j, k].astype("float32"),
+        )
         return lambda i, j: sums[i, j]
     columns = kernel.tile.columns
-    product = tile_product(
+    tiled = product(
         kernel.tile,
         (1, *extents),
-        lambda b, i, k: left(i, k),
-        lambda b, k, j: weight[j // columns, k, j % columns].astype("float32"),
+        lambda b, i, k: x[i, k],
+        lambda b, k, j: weight[j // columns, k, j % columns],
     )
-    return lambda i, j: product[0, i, j]
+    return lambda i, j: tiled[0, i, j]
 
 
 def schedule(sch: Schedule, kernel: Gemm) -> None:
@@ -106,4 +101,4 @@ def schedule(sch: Schedule, kernel: Gemm) -> None:
     if kernel.tile is None:
         schedule_warp_product(sch, kernel.warp, lanes_of(kernel.inner))
         return
-    schedule_tile_product(sch, kernel.tile, lanes_of(kernel.inner), lanes_of(kernel.outputs))
+    schedule_product(sch, kernel.tile, kernel.inner, kernel.tile.columns, kernel.outputs)

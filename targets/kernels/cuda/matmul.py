@@ -6,13 +6,7 @@ The tiles are those of `gemm.py`; here the right operand is no weight that could
 from dataclasses import dataclass
 from typing import Any
 
-from lwc.targets.kernels.cuda.block_tile import (
-    BlockTile,
-    block_tile,
-    lanes_of,
-    schedule_tile_product,
-    tile_product,
-)
+from lwc.targets.kernels.cuda.products import Tile, product, product_tile, schedule_product
 from lwc.targets.target import Target
 from lwc.tvm_api import Schedule, te, tirx
 
@@ -25,7 +19,7 @@ class Matmul:
     rows: int
     inner: int
     columns: int
-    tile: BlockTile
+    tile: Tile
 
     @property
     def macs(self) -> int:
@@ -36,7 +30,7 @@ class Matmul:
 def plan(batch: int, rows: int, inner: int, columns: int, target: Target) -> Matmul:
     """The kernel for x (batch, rows, inner) times w (batch, inner, columns), tiled for `target`, which has a GPU."""
     assert target.gpu is not None
-    return Matmul(batch, rows, inner, columns, block_tile(rows, inner, columns, target.gpu, batch))
+    return Matmul(batch, rows, inner, columns, product_tile(rows, inner, columns, target.gpu, batch))
 
 
 def compute(kernel: Matmul, x: Any, w: Any) -> Any:
@@ -44,17 +38,17 @@ def compute(kernel: Matmul, x: Any, w: Any) -> Any:
 
     def right(b: Any, k: Any, j: Any) -> Any:
         inside = tirx.all(k < kernel.inner, j < kernel.columns)
-        return tirx.if_then_else(inside, w[b, k, j], tirx.const(0, w.dtype)).astype("float32")
+        return tirx.if_then_else(inside, w[b, k, j], tirx.const(0, w.dtype))
 
     extents = (kernel.batch, kernel.rows, kernel.inner, kernel.columns)
-    product = tile_product(kernel.tile, extents, lambda b, i, k: x[b, i, k].astype("float32"), right)
+    multiplied = product(kernel.tile, extents, lambda b, i, k: x[b, i, k], right)
     return te.compute(
         (kernel.batch, kernel.rows, kernel.columns),
-        lambda b, i, j: product[b, i, j].astype(x.dtype),
+        lambda b, i, j: multiplied[b, i, j].astype(x.dtype),
         name="result",
     )
 
 
 def schedule(sch: Schedule, kernel: Matmul) -> None:
     """Blocks, threads and shared memory for the function that `compute` gave."""
-    schedule_tile_product(sch, kernel.tile, lanes_of(kernel.inner), lanes_of(kernel.columns))
+    schedule_product(sch, kernel.tile, kernel.inner, kernel.columns, kernel.columns)

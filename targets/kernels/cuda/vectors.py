@@ -4,12 +4,12 @@ from typing import Any
 
 from lwc.tvm_api import Schedule, structural_walk, tirx, tvm
 
-# Of float32 values in one load or store.
+# Of real numbers in one load or store.
 LANES = 4
 
 
 def moves_vectors(sch: Schedule, block: Any) -> bool:
-    """Whether LANES neighbouring results of `block`, all float32, need as many neighbouring elements, or one.
+    """Whether LANES neighbouring results of `block`, all real numbers, need as many neighbouring elements, or one.
 
     They lie at multiples of LANES, and no condition tells them apart: TVM would take them one by one.
     """
@@ -36,7 +36,7 @@ def _chooses(body: Any) -> bool:
 
 def _in_whole_vectors(region: Any, axis: Any, bounds: Any) -> bool:
     operand = region.source.ty
-    if str(operand.dtype) != "float32":
+    if str(operand.dtype) not in ("float32", "float16"):
         return False
     indices = [bounds.simplify(place.min) for place in region.region]
     if not any(_uses(index, axis) for index in indices):

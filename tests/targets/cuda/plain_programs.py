@@ -18,10 +18,12 @@ from lwc.lower.cuda_source import cuda_source
 from lwc.lower.device import Launch
 from lwc.lower.relax_import import import_program
 from lwc.lower.relax_lower import lower_relax
+from lwc.lower.widen import computed_in_float32
 from lwc.package.toolchain import find_toolchain
 from lwc.targets.kernels.cuda import plain
+from lwc.trace import trace
 from lwc.tvm_api import Schedule, tirx, tvm
-from tests.programs import program_of
+from tests.programs import randomize
 from tests.targets.cuda.emulation import GPU, ORDERS
 
 Array = NDArray[Any]
@@ -38,9 +40,16 @@ class PlainProgram:
     functions: Mapping[str, tirx.PrimFunc]
 
 
-def plain_program(module: nn.Module, shape: tuple[int, ...], rng: torch.Generator) -> PlainProgram:
-    """`module` on a standard normal tensor of `shape`; no part of it may have a template."""
-    program = program_of(module, shape, rng=rng)
+def plain_program(
+    module: nn.Module,
+    shape: tuple[int, ...],
+    rng: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> PlainProgram:
+    """`module` on a standard normal tensor of `shape` and `dtype`; no part of it may have a template."""
+    randomize(module, rng)
+    sample = torch.randn(shape, generator=rng).to(dtype)
+    program = trace(module.to(dtype).eval(), (sample,), ("x0",))
     lowered = lower_relax(import_program(program, GPU)[0])
     calls = list_calls(lowered)
     functions = {variable.name_hint: value for variable, value in lowered.functions.items()}
@@ -52,7 +61,7 @@ def plain_program(module: nn.Module, shape: tuple[int, ...], rng: torch.Generato
 
 def scheduled_plainly(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """`function` with the schedule for the GPU."""
-    sch = Schedule(tvm.IRModule({"main": function}))
+    sch = Schedule(tvm.IRModule({"main": computed_in_float32(function)}))
     plain.schedule(sch, GPU)
     return sch.mod["main"]
 
