@@ -3,10 +3,10 @@
 Given:   y = f(x)                       all in float32
 Result:  y = float32(g(float16(x)))     g is f with its constants and tensors in float16
 
-Only storage is in float16: kernels add up in float32, and round once what they store.
+Only storage is in float16: kernels, and functions without one (`lwc/lower/widen.py`), compute in float32, and round
+once what they store.
 """
 
-import operator
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -16,7 +16,6 @@ from torch import fx
 
 from lwc.errors import UnsupportedError, UsageError
 from lwc.files import one_line
-from lwc.graph import MOVES
 from lwc.package.reference import Reference, Sample, outputs_of, run_reference
 from lwc.pipeline.run import refresh
 from lwc.pipeline.shapes import Shapes
@@ -25,13 +24,6 @@ from lwc.trace import Program
 
 PRECISION = "fp16"
 _TO = torch.ops.aten._to_copy.default
-_TAKE_HALF = (
-    *MOVES,
-    operator.getitem,
-    torch.ops.aten.layer_norm.default,
-    torch.ops.aten.matmul.default,
-    torch.ops.aten.bmm.default,
-)
 
 
 def for_half(target: Target) -> Target:
@@ -47,14 +39,21 @@ def in_half(program: Program) -> Program:
     """See the module's docstring; what is not float32 stays as it is."""
     module = deepcopy(program.module).half()
     graph = module.graph
-    halves = {node for node in graph.nodes if _is_float32(node)}
-    for node in list(graph.nodes):
-        computed = node.op == "call_function" and not _takes_half(node)
-        if computed or node.op == "output":
-            # TVM fuses these casts with the operator; it would add up in float16.
-            _widen_operands(graph, node, halves)
-        if node in halves and (computed or node.op == "placeholder"):
-            halves.add(_round_after(graph, node))
+    for placeholder in graph.find_nodes(op="placeholder"):
+        if not _is_float32(placeholder):
+            continue
+        with graph.inserting_after(placeholder):
+            rounded = graph.call_function(_TO, (placeholder,), {"dtype": torch.float16})
+        placeholder.replace_all_uses_with(rounded, delete_user_cb=lambda user, own=rounded: user is not own)
+    (output,) = graph.find_nodes(op="output")
+
+    def widened(value: fx.Node) -> fx.Node:
+        if not _is_float32(value):
+            return value
+        with graph.inserting_before(output):
+            return graph.call_function(_TO, (value,), {"dtype": torch.float32})
+
+    output.args = fx.node.map_arg(output.args, widened)
     result = replace(program, module=module)
     refresh(result, Shapes())
     return result
@@ -63,28 +62,6 @@ def in_half(program: Program) -> Program:
 def _is_float32(node: fx.Node) -> bool:
     value = node.meta.get("val")
     return isinstance(value, torch.Tensor) and value.dtype == torch.float32
-
-
-def _takes_half(node: fx.Node) -> bool:
-    """Whether a kernel of its own reads float16 and adds up in float32, or nothing is computed at all."""
-    return node.target in _TAKE_HALF or getattr(node.target, "namespace", "") == "lwc"
-
-
-def _widen_operands(graph: fx.Graph, node: fx.Node, halves: set[fx.Node]) -> None:
-    def widened(operand: fx.Node) -> fx.Node:
-        if operand not in halves:
-            return operand
-        with graph.inserting_before(node):
-            return graph.call_function(_TO, (operand,), {"dtype": torch.float32})
-
-    node.args = fx.node.map_arg(node.args, widened)
-
-
-def _round_after(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    with graph.inserting_after(node):
-        rounded = graph.call_function(_TO, (node,), {"dtype": torch.float16})
-    node.replace_all_uses_with(rounded, delete_user_cb=lambda user: user is not rounded)
-    return rounded
 
 
 def run_reference_in_half(module: torch.nn.Module, samples: Sequence[Sample]) -> Reference:
