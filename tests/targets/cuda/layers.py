@@ -114,7 +114,7 @@ class Separable:
         window = Window(self.kernel, (self.stride,) * 2, self.padding, self.dilation)
         kernel = separable.plan(self.shape, self.outputs, window, (self.first, self.epilogue), target)
         x, window_weight = numbers(rng, *self.shape), numbers(rng, channels, 1, *self.kernel)
-        weight = numbers(rng, self.outputs, channels) / np.float32(np.sqrt(channels))
+        weight = numbers(rng, self.outputs, channels) / np.sqrt(channels, dtype=np.float32)
         window_weight /= np.sqrt(np.prod(self.kernel))
         window_bias, bias = numbers(rng, channels), numbers(rng, self.outputs)
         more = [numbers(rng, *kernel.extents)] if self.residual else []

@@ -13,6 +13,7 @@ from tests.targets.cuda.layers import SEED, random_layers
 from tests.targets.cuda.plain_programs import plain_program, run_plainly
 from tests.targets.cuda.test_convolutions import DENSE, DEPTHWISE
 from tests.targets.cuda.test_cuda_plain import GROUPS
+from tests.targets.cuda.test_cuda_separable import CASES as SEPARABLE
 from tests.targets.cuda.test_gemm import CASES as PRODUCTS
 
 pytestmark = pytest.mark.slow
@@ -25,6 +26,7 @@ def half_layers() -> dict[str, Layer]:
         "gemm": random_layers(PRODUCTS, HALF_GPU),
         "dense": random_layers(DENSE, HALF_GPU),
         "depthwise": random_layers(DEPTHWISE, HALF_GPU),
+        "separable": random_layers(SEPARABLE, HALF_GPU),
         "attention": {name: case.layer(rng, HALF_GPU) for name, case in test_cuda_attention.CASES.items()},
         "matmul": {
             name: test_cuda_matmul.layer_of(*case, rng, HALF_GPU)
