@@ -1,6 +1,7 @@
-/* Tiles of 16 x 16, in registers of a warp, and their products: PTX ISA, "Warp-level matrix instructions". The names are
- * those of NVIDIA's header mma.h, which TVM prints and NVRTC has not. Operands and sums lie in shared memory, row by
- * row, each row `stride` numbers after the last. */
+/* Tiles of 16 x 16, in registers of a warp, and their products: PTX ISA, "Warp-level matrix instructions".
+ *
+ * The names are those of NVIDIA's header mma.h, which TVM prints and NVRTC has not. Operands and sums lie in shared
+ * memory, row by row, each row `stride` numbers after the last. */
 #ifndef LWC_EMULATED
 namespace nvcuda::wmma {
 
@@ -26,9 +27,10 @@ __device__ __forceinline__ unsigned in_shared(const void *address)
     return (unsigned)__cvta_generic_to_shared(address);
 }
 
-#define LWC_EIGHT(kind, x) kind(x[0]), kind(x[1]), kind(x[2]), kind(x[3]), kind(x[4]), kind(x[5]), kind(x[6]), kind(x[7])
+#define LWC_EIGHT(kind, x)                                                                                             \
+    kind(x[0]), kind(x[1]), kind(x[2]), kind(x[3]), kind(x[4]), kind(x[5]), kind(x[6]), kind(x[7])
 #define LWC_LOAD(operand)                                                                                              \
-    asm volatile("wmma.load." operand ".sync.aligned.row.m16n16k16.shared.f16 "                                       \
+    asm volatile("wmma.load." operand ".sync.aligned.row.m16n16k16.shared.f16 "                                        \
                  "{%0, %1, %2, %3, %4, %5, %6, %7}, [%8], %9;"                                                         \
                  : LWC_EIGHT("=r", tile.x)                                                                             \
                  : "r"(in_shared(address)), "r"(stride)                                                                \

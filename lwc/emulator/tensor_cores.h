@@ -2,6 +2,8 @@
 #pragma once
 #include "warp.h"
 
+#include <unistd.h>
+
 namespace nvcuda::wmma {
 
 struct matrix_a;
@@ -17,10 +19,21 @@ template <class Use, int rows, int columns, int inner, class Number, class Layou
 
 static inline bool works() { return lwc::lane() == 0; }
 
+/* What the instructions demand of an address and of a stride, in bytes. */
+static inline void require_aligned(const void *address, size_t stride)
+{
+    if ((uintptr_t)address % 32 == 0 && stride % 16 == 0)
+        return;
+    static const char message[] = "emulator: a tile of a matrix is not aligned; pad the rows in shared memory\n";
+    (void)!write(2, message, sizeof message - 1);
+    abort();
+}
+
 template <class Tile, class Number> static void load_matrix_sync(Tile &tile, const Number *address, unsigned stride)
 {
     if (!works())
         return;
+    require_aligned(address, stride * sizeof(Number));
     for (unsigned i = 0; i < 16; i++)
         for (unsigned j = 0; j < 16; j++)
             tile.x[i][j] = (float)address[i * stride + j];
@@ -35,7 +48,8 @@ template <class Tile> static void fill_fragment(Tile &tile, float value)
             tile.x[i][j] = value;
 }
 
-template <class Sums, class Left, class Right> static void mma_sync(Sums &d, const Left &a, const Right &b, const Sums &c)
+template <class Sums, class Left, class Right>
+static void mma_sync(Sums &d, const Left &a, const Right &b, const Sums &c)
 {
     if (!works())
         return;
@@ -53,6 +67,7 @@ template <class Tile> static void store_matrix_sync(float *address, const Tile &
 {
     if (!works())
         return;
+    require_aligned(address, stride * sizeof(float));
     for (unsigned i = 0; i < 16; i++)
         memcpy(address + i * stride, tile.x[i], sizeof tile.x[i]);
 }

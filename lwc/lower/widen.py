@@ -5,6 +5,7 @@ on float32, between stages that widen its inputs and round its results; its sche
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,29 +50,25 @@ def _on_float32(function: tirx.PrimFunc) -> tirx.PrimFunc:
     def renamed(variable: Any) -> Any:
         return variables.setdefault(variable, tirx.Var(variable.name, _SINGLE))
 
-    return structural_map(
-        function,
-        [
-            (
-                tvm.ir.PrimType,
-                lambda number: tvm.ir.PrimType(_SINGLE) if str(number.dtype) == _HALF else number,
-            ),
-            (tvm.ir.Var, _where_half(renamed)),
-            (_BINARY, _where_half(lambda value: type(value)(value.a, value.b))),
-            (tirx.FloatImm, _where_half(lambda value: tirx.const(float(value.value), _SINGLE))),
-            (tirx.Cast, _where_half(lambda value: value.value.astype(_SINGLE))),
-            (
-                tirx.Select,
-                _where_half(lambda value: tirx.Select(value.condition, value.true_value, value.false_value)),
-            ),
-            (s_tir.SBlock, _with_own_identity),
-            (tvm.ir.Call, _where_half(lambda call: tirx.call_intrin(_SINGLE, call.op.name, *call.args))),
-        ],
-    )
+    # TVM still takes these for float16 when what they are made of is float32.
+    rebuilt = {
+        tvm.ir.Var: renamed,
+        tvm.ir.Call: lambda call: tirx.call_intrin(_SINGLE, call.op.name, *call.args),
+        tirx.FloatImm: lambda number: tirx.const(float(number.value), _SINGLE),
+        tirx.Cast: lambda cast: cast.value.astype(_SINGLE),
+        tirx.Select: lambda choice: tirx.Select(choice.condition, choice.true_value, choice.false_value),
+        **dict.fromkeys(_BINARY, lambda value: type(value)(value.a, value.b)),
+    }
+    rules = [(kind, _where_half(rule)) for kind, rule in rebuilt.items()]
+    return structural_map(function, [(tvm.ir.PrimType, _number), (s_tir.SBlock, _with_own_identity), *rules])
 
 
-def _where_half(rule: Any) -> Any:
-    """`rule` for expressions that TVM still takes for float16, though what they are made of is float32."""
+def _number(number: Any) -> Any:
+    """The type of numbers in the place of the type `number`."""
+    return tvm.ir.PrimType(_SINGLE) if str(number.dtype) == _HALF else number
+
+
+def _where_half(rule: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: rule(value) if str(value.ty) == _HALF else value
 
 
@@ -86,11 +83,9 @@ def _with_own_identity(block: Any) -> Any:
 
 def _extreme(value: Any) -> Any:
     number = float(value.value)
-    return (
-        tirx.const(math.copysign(_LARGEST[_SINGLE], number), _SINGLE)
-        if abs(number) == _LARGEST[_HALF]
-        else value
-    )
+    if abs(number) != _LARGEST[_HALF]:
+        return value
+    return tirx.const(math.copysign(_LARGEST[_SINGLE], number), _SINGLE)
 
 
 def _written(root: Any) -> list[Any]:
