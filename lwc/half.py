@@ -16,6 +16,7 @@ from torch import fx
 
 from lwc.errors import UnsupportedError, UsageError
 from lwc.files import one_line
+from lwc.graph import calls
 from lwc.package.reference import Reference, Sample, outputs_of, run_reference
 from lwc.pipeline.run import refresh
 from lwc.pipeline.shapes import Shapes
@@ -24,10 +25,17 @@ from lwc.trace import Program
 
 PRECISION = "fp16"
 _TO = torch.ops.aten._to_copy.default
+# TVM's importer gives them a result in float32, to which it then adds a bias in float16.
+_IMPORTED_AS_FLOAT32 = (torch.ops.aten.conv_transpose2d.input, torch.ops.aten.convolution.default)
 
 
-def for_half(target: Target) -> Target:
-    """`target` with kernels for float16. Raises UsageError where it has no GPU."""
+def with_precision(target: Target, precision: str | None) -> Target:
+    """`target` with kernels for `precision`; float16 where that is `PRECISION`, for which it must have a GPU.
+
+    Raises UsageError where it has none.
+    """
+    if precision != PRECISION:
+        return target if target.gpu is None else replace(target, gpu=replace(target.gpu, numbers="float32"))
     if target.gpu is None:
         raise UsageError(
             f"precision {PRECISION}: target {target.name!r} has no GPU; choose one, as in --target cuda:sm_80, or fp32"
@@ -54,9 +62,22 @@ def in_half(program: Program) -> Program:
             return graph.call_function(_TO, (value,), {"dtype": torch.float32})
 
     output.args = fx.node.map_arg(output.args, widened)
+    for node in calls(graph, *_IMPORTED_AS_FLOAT32):
+        _compute_in_float32(graph, node)
     result = replace(program, module=module)
     refresh(result, Shapes())
     return result
+
+
+def _compute_in_float32(graph: fx.Graph, node: fx.Node) -> None:
+    def widened(operand: fx.Node) -> fx.Node:
+        with graph.inserting_before(node):
+            return graph.call_function(_TO, (operand,), {"dtype": torch.float32})
+
+    node.args = fx.node.map_arg(node.args, widened)
+    with graph.inserting_after(node):
+        rounded = graph.call_function(_TO, (node,), {"dtype": torch.float16})
+    node.replace_all_uses_with(rounded, delete_user_cb=lambda user: user is not rounded)
 
 
 def _is_float32(node: fx.Node) -> bool:

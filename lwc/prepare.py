@@ -10,7 +10,7 @@ from lwc.accuracy_budget import Budget, within_budget
 from lwc.compile_request import CompileRequest, chosen_precision
 from lwc.cuda.find import find_compiler
 from lwc.half import PRECISION as HALF
-from lwc.half import for_half, in_half
+from lwc.half import in_half, with_precision
 from lwc.layer_times import layer_timer
 from lwc.models.evaluate import Accuracy, LabelledImage, evaluate, read_labels, require_classifier
 from lwc.models.load import load_model
@@ -92,8 +92,7 @@ def load(request: CompileRequest, clock: Clock) -> Loaded:
     Raises UsageError, BadInputError, UnsupportedError or ResourceError.
     """
     target = resolve_target(request.target)
-    if request.precision == HALF:
-        target = for_half(target)
+    target = with_precision(target, request.precision)
     check_cpu(target)
     pipeline = request.passes.pipeline()
     images = None if request.evaluate is None else read_labels(request.evaluate)

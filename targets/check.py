@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lwc.targets.gpu import Gpu
+
 if TYPE_CHECKING:
     from lwc.targets.target import Target
 
@@ -32,13 +34,21 @@ def what_is_wrong(target: "Target") -> str | None:
         value = getattr(target, name)
         if not right(value):
             return f"its {name} is {value!r:.80}, not {allowed}"
-    gpu = target.gpu
-    if gpu is not None and not re.fullmatch(r"sm_[1-9]\d{1,2}", str(getattr(gpu, "architecture", ""))):
-        return f"its gpu is {gpu!r:.80}, not a Gpu whose architecture is named as in sm_80"
+    if target.gpu is not None and (wrong := _wrong_in_gpu(target.gpu)) is not None:
+        return wrong
     known = tuple(CPUINFO_NAMES[target.architecture].values())
     for name in target.cpu_features:
         if name not in known:
             return f"its cpu_features have {name!r:.80}, which no library can check, not {_either(known)}"
+    return None
+
+
+def _wrong_in_gpu(gpu: Any) -> str | None:
+    if not isinstance(gpu, Gpu):
+        return f"its gpu is {gpu!r:.80}, not a Gpu"
+    for name, (right, allowed) in _GPU_FIELDS.items():
+        if not right(getattr(gpu, name)):
+            return f"its gpu's {name} is {getattr(gpu, name)!r:.80}, not {allowed}"
     return None
 
 
@@ -82,4 +92,13 @@ _FIELDS: dict[str, tuple[Check, str]] = {
     "l2_bytes": _whole(1 << 10, 1 << 30),
     "cores": _whole(1, 1 << 16),
     "glibc": (_text(r"2\.(1[7-9]|[2-9]\d)"), "a version from 2.17 on"),
+}
+
+_GPU_FIELDS: dict[str, tuple[Check, str]] = {
+    "architecture": (_text(r"sm_[1-9]\d{1,2}"), "named as in sm_80"),
+    "multiprocessors": _whole(1, 1 << 10),
+    "shared_bytes": _whole(1 << 14, 1 << 20),
+    "warp": (lambda value: value == 32, "32"),
+    "block_threads": _whole(256, 1 << 10),
+    "numbers": _one_of("float32", "float16"),
 }

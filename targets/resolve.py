@@ -1,6 +1,7 @@
 """From the text of `--target` to a Target: a name, `native`, `cuda`, or `triple=...,cpu=...,features=...`."""
 
 import difflib
+import platform
 from importlib import import_module
 
 from lwc.errors import BadInputError, UnsupportedError, UsageError
@@ -69,7 +70,7 @@ def resolve_target(text: str) -> Target:
         raise UsageError(f"target {shortened(text)}: has more than {_LONGEST} characters; give a shorter one")
     if text == "native":
         return native_target()
-    if text == "cuda" or text.startswith(cuda.PREFIX):
+    if text == "cuda" or text.startswith((cuda.PREFIX, "cuda,")):
         return _cuda_target(text)
     if text in TARGETS:
         target = import_module(TARGETS[text]).TARGET
@@ -86,14 +87,26 @@ def resolve_target(text: str) -> Target:
 
 
 def _cuda_target(text: str) -> Target:
-    name, _, host = text.partition(",host=")
+    name, separator, host = text.partition(",host=")
+    if separator and host not in CPUINFO_NAMES:
+        raise UsageError(f"target {text!r}: host {host!r} is unknown; choose from {', '.join(CPUINFO_NAMES)}")
     if name == "cuda":
-        name = f"{cuda.PREFIX}{architecture_at_hand()}"
+        return _gpu_at_hand(host or platform.machine())
     if name not in cuda.NAMES:
         raise UsageError(f"target {text!r}: unknown; choose from {', '.join(cuda.NAMES)}")
-    if host and host not in CPUINFO_NAMES:
-        raise UsageError(f"target {text!r}: host {host!r} is unknown; choose from {', '.join(CPUINFO_NAMES)}")
     return cuda.cuda_target(name.removeprefix(cuda.PREFIX), host)
+
+
+def _gpu_at_hand(host: str) -> Target:
+    """The newest target that the GPU of this machine runs."""
+    at_hand = architecture_at_hand()
+    targets = [cuda.cuda_target(name.removeprefix(cuda.PREFIX), host) for name in cuda.NAMES]
+    fitting = [target for target in targets if target.gpu is not None and target.gpu.runs_on(at_hand)]
+    if not fitting:
+        raise UnsupportedError(
+            f"target 'cuda': the GPU of this machine is of {at_hand}; lwc compiles for {cuda.NAMES[0]} and later"
+        )
+    return fitting[-1]
 
 
 def _custom_target(text: str) -> Target:

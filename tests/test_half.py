@@ -8,7 +8,7 @@ from torch.nn import functional
 
 import lwc.ops  # noqa: F401  registers the operators
 from lwc.errors import UnsupportedError, UsageError
-from lwc.half import for_half, in_half, run_reference_in_half
+from lwc.half import in_half, run_reference_in_half, with_precision
 from lwc.pipeline import Pipeline, run_pipeline
 from lwc.targets.resolve import resolve_target
 from lwc.trace import Program, trace
@@ -90,7 +90,7 @@ def test_what_pytorch_cannot_run_in_float16_is_refused() -> None:
 
 def test_a_processor_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match=r"precision fp16: target 'arm64' has no GPU; .*cuda:sm_80"):
-        for_half(resolve_target("arm64"))
-    gpu = for_half(resolve_target("cuda:sm_80")).gpu
+        with_precision(resolve_target("arm64"), "fp16")
+    gpu = with_precision(resolve_target("cuda:sm_80"), "fp16").gpu
     assert gpu is not None
     assert gpu.numbers == "float16"

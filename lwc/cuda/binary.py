@@ -22,3 +22,10 @@ class Compiler(Protocol):
     def toolkit(self) -> tuple[int, int]: ...
 
     def compile(self, source: str, architecture: str) -> Binary: ...
+
+
+def first_error(log: str) -> str:
+    """The line of a compiler's `log` that says why it failed; empty where it says nothing."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line and "warning" not in line]
+    return (errors or lines or [""])[0][:300]

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lwc.cuda.binary import Binary
+from lwc.cuda.binary import Binary, first_error
 from lwc.errors import ResourceError, UnsupportedError
 
 _TIMEOUT = 900  # seconds
@@ -68,5 +68,5 @@ def _run(command: list[str], folder: Path, architecture: str) -> None:
             f"{command[0]}: cannot be run ({error.strerror}); install CUDA's compiler anew"
         ) from None
     if done.returncode != 0:
-        lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise UnsupportedError(f"{tool} for {architecture}: {lines[0][:300]}; please report the model")
+        said = first_error(done.stderr or done.stdout) or f"exit code {done.returncode}"
+        raise UnsupportedError(f"{tool} for {architecture}: {said}; please report the model")

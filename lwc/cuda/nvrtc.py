@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lwc.cuda.binary import Binary
+from lwc.cuda.binary import Binary, first_error
 from lwc.errors import UnsupportedError
 
 
@@ -51,10 +51,8 @@ class Nvrtc:
         if status == 0:
             return
         reason = self.library.nvrtcGetErrorString(status).decode()
-        log = self._log(program).strip().splitlines()
-        raise UnsupportedError(
-            f"nvrtc for {architecture}: {(log or [reason])[0][:300]}; please report the model"
-        )
+        said = first_error(self._log(program)) or reason
+        raise UnsupportedError(f"nvrtc for {architecture}: {said}; please report the model")
 
     def _log(self, program: ctypes.c_void_p) -> str:
         size = ctypes.c_size_t()

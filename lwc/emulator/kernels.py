@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from lwc.errors import BadInputError
 from lwc.package.toolchain import Toolchain
 
 _KERNEL = re.compile(
@@ -41,9 +42,12 @@ def emulated_kernels(source: str, toolchain: Toolchain, folder: Path, native: bo
     The environment variable LWC_EMULATOR_ORDER, `forward` or `backward`, is the order of the blocks and threads.
 
     `native`: it runs on the processor that compiles it, whose instructions it then uses; otherwise on any that
-    `toolchain` compiles for. Raises ResourceError where compiling fails.
+    `toolchain` compiles for. Raises ResourceError where compiling fails,
+    BadInputError where there is no kernel.
     """
     kernels = _kernels(source)
+    if not kernels:
+        raise BadInputError("the package's CUDA C has no kernel; compile it again")
     folder = folder.resolve()
     (folder / "kernels.cpp").write_text(_with_sections(source, kernels) + _table(kernels))
     with as_file(files("lwc.emulator")) as headers:
@@ -54,7 +58,7 @@ def emulated_kernels(source: str, toolchain: Toolchain, folder: Path, native: bo
 
 def _kernels(source: str) -> tuple[_Kernel, ...]:
     found = list(_KERNEL.finditer(source))
-    ends = [*(kernel.start() for kernel in found[1:]), len(source)]
+    ends = [*(kernel.start() for kernel in found[1:]), len(source)][: len(found)]
     return tuple(_kernel(kernel, source[kernel.end() : end]) for kernel, end in zip(found, ends, strict=True))
 
 

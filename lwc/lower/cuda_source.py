@@ -54,15 +54,20 @@ def cuda_source(functions: dict[str, tirx.PrimFunc], target: Target) -> tuple[st
 def _with_numbered_operands(function: tirx.PrimFunc) -> tirx.PrimFunc:
     """`function` whose operands' names end in their positions: a kernel has its parameters in an order of its own.
 
-    Where a layer gave an operand its name, that may be none in C.
+    Names that layers gave may be none in C.
     """
     numbered = [
         (operand, tvm.ir.Var(f"{_NO_LETTERS.sub('_', operand.name)}_{position}", operand.ty))
         for position, operand in enumerate(function.params)
     ]
 
+    names = dict(numbered)
+
     def rename(variable: Any) -> Any:
-        return next((new for old, new in numbered if old.same_as(variable)), variable)
+        plain = _NO_LETTERS.sub("_", variable.name)
+        if variable not in names and plain != variable.name:
+            names[variable] = tvm.ir.Var(plain, variable.ty)
+        return names.get(variable, variable)
 
     return structural_map(function, (tvm.ir.Var, rename))
 

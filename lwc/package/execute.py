@@ -17,7 +17,7 @@ import numpy as np
 from lwc.errors import BadInputError, LwcError, ResourceError, UnsupportedError, UsageError, VerificationError
 from lwc.package.manifest import TensorInfo
 from lwc.package.steps import Elements
-from lwc.targets.gpu_at_hand import architecture_at_hand
+from lwc.targets.gpu_at_hand import architecture_at_hand, driver_release
 from lwc.targets.native import cpu_features
 from lwc.targets.target import Target
 
@@ -51,16 +51,25 @@ class Runner:
     environment: tuple[tuple[str, str], ...] = ()
 
 
-def find_runner(target: Target) -> Runner:
+def find_runner(target: Target, toolkit: tuple[int, int] = (0, 0)) -> Runner:
     """How to run programs for `target` on this machine.
 
-    "qemu-static" can run static programs only: the target's C library is not installed.
-    Raises ResourceError, saying what to install, where they cannot run at all.
+    "qemu-static" can run static programs only: the target's C library is not installed. `toolkit` is the CUDA release
+    that compiled for a GPU. Raises ResourceError, saying what to install, where they cannot run at all.
     """
     runner = find_host_runner(target)
     if target.gpu is None:
         return runner
-    at_hand = architecture_at_hand()
+    if runner.how != "native":
+        raise ResourceError(
+            f"target {target.name}: this machine has no {target.architecture} processor beside its GPU"
+        )
+    at_hand, release = architecture_at_hand(), driver_release()
+    if release[0] < toolkit[0]:
+        raise ResourceError(
+            f"target {target.name}: the NVIDIA driver is for CUDA {release[0]}, the package needs CUDA {toolkit[0]};"
+            " update the driver"
+        )
     if not target.gpu.runs_on(at_hand):
         raise ResourceError(
             f"target {target.name}: the GPU of this machine is of {at_hand}; compile for that one"

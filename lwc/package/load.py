@@ -212,7 +212,7 @@ def _read_manifest(path: Path) -> tuple[str, dict[str, dict[str, object]]]:
         raise BadInputError(f"{path.parent}: is not a folder; give the one that `lwc compile` wrote")
     value = parse_json_object(read_regular(path, MAX_JSON_BYTES), str(path))
     name, files, version = value.get("name"), value.get("files"), value.get("schema_version")
-    if version != 1 or isinstance(version, bool) or not isinstance(name, str) or not isinstance(files, dict):
+    if version != 2 or isinstance(version, bool) or not isinstance(name, str) or not isinstance(files, dict):
         raise BadInputError(f"{path}: is not a manifest that this lwc reads; compile the package again")
     plain = all(Path(file).name == file and isinstance(entry, dict) for file, entry in files.items())
     if not name.isidentifier() or not plain or f"lib{name}.so" not in files:

@@ -19,7 +19,7 @@ from lwc.package.pruning import Pruning
 from lwc.package.quantization import Quantization
 from lwc.targets.target import Target
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 MANIFEST_NAME = "manifest.json"
 PROGRAM_NAME = "lwc-run"
 # The CUDA C that a package's kernels are made from: for its reader, and to run them without a GPU.
@@ -111,7 +111,7 @@ class Manifest(Frozen):
     kernel, empty where the layer's name is not known.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: Identifier
     source: str
     weights: Literal["pretrained", "random", "file"]

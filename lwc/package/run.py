@@ -1,11 +1,13 @@
 """Running a package on arrays, wherever that can be done here: natively, on a GPU, or under emulation."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from lwc.errors import ResourceError
+from lwc.errors import BadInputError, ResourceError
+from lwc.files import read_regular
 from lwc.package.emulated import emulate
 from lwc.package.execute import Runner, find_runner, run_program
 from lwc.package.manifest import DEVICE_SOURCE, PROGRAM_NAME, Manifest, open_package
@@ -40,14 +42,28 @@ def package_runner(package: Path, manifest: Manifest) -> Iterator[Runner]:
         return
     if DEVICE_SOURCE not in manifest.files:
         raise ResourceError(f"{package}: has no {DEVICE_SOURCE} to run without a GPU; run it where one is")
+    source = _device_source(package / DEVICE_SOURCE)
     with tempfile.TemporaryDirectory(prefix="lwc-emulated-") as folder:
-        source = (package / DEVICE_SOURCE).read_text()
         yield emulate(source, manifest.target, find_toolchain(manifest.target), Path(folder))
+
+
+def _device_source(path: Path) -> str:
+    try:
+        return read_regular(path).decode()
+    except UnicodeDecodeError:
+        raise BadInputError(f"{path}: is not text; compile the package again") from None
+
+
+def _toolkit(manifest: Manifest) -> tuple[int, int]:
+    """The CUDA release that compiled the package; (0, 0) where it has no kernels of a GPU, or does not say."""
+    stated = manifest.tools.get("nvcc", manifest.tools.get("nvrtc", ""))
+    found = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", stated)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def find_package_runner(package: Path, manifest: Manifest) -> Runner:
     """How to run the package's own program. Raises ResourceError, saying what to install, where it cannot run."""
-    runner = find_runner(manifest.target)
+    runner = find_runner(manifest.target, _toolkit(manifest))
     if runner.how == "qemu-static":
         architecture = manifest.target.architecture
         debian = {"aarch64": "arm64", "x86_64": "amd64"}[architecture]

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from lwc.cuda.find import find_compiler
 from lwc.errors import ResourceError
 from lwc.package.emulated import emulate
 from lwc.package.execute import Runner, find_runner, run_program
@@ -36,7 +37,7 @@ def verify_parts(parts: Parts, seed: int, warn: Callable[[str], None]) -> Verifi
 def _find_runner(parts: Parts, warn: Callable[[str], None]) -> Runner | None:
     """A GPU that is not at hand is emulated."""
     try:
-        return find_runner(parts.target)
+        return find_runner(parts.target, (0, 0) if parts.target.gpu is None else find_compiler().toolkit)
     except ResourceError as error:
         missing = error
     if parts.target.gpu is not None:

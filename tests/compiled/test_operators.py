@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 from tests.compiled.blocks import Blocks
-from tests.compiled.support import MAP, agrees, require_runner
+from tests.compiled.support import MAP, agrees, compile_module, require_runner
+from tests.programs import random_inputs, randomize
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +148,18 @@ def test_operators(group: str, target: str, tmp_path: Path, rng: torch.Generator
     agrees(tmp_path, group, Branches(GROUPS[group]), MAP, rng=rng, target=target)
 
 
-@pytest.mark.parametrize("target", ["native", "arm64"])
+@pytest.mark.parametrize("target", ["native", "arm64", "cuda:sm_80"])
 def test_blocks(target: str, tmp_path: Path, rng: torch.Generator) -> None:
     require_runner(target)
     agrees(tmp_path, "blocks", Blocks(), MAP, rng=rng, target=target)
+
+
+def test_blocks_in_half_precision(tmp_path: Path, rng: torch.Generator) -> None:
+    blocks = Blocks()
+    randomize(blocks, rng)
+    result = compile_module(
+        tmp_path / "blocks", blocks, random_inputs((MAP,), rng), "cuda:sm_80", precision="fp16"
+    )
+    for output in result.manifest.verification.outputs:
+        assert output.rms_error is not None
+        assert output.rms_error <= output.rms_limit < output.deviation / 5, output

@@ -104,7 +104,7 @@ def fits(layers: nn.Module, shape: tuple[int, ...]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("target", ["native", "arm64", "x86-64-v3"])
+@pytest.mark.parametrize("target", ["native", "arm64", "x86-64-v3", "cuda:sm_75"])
 def test_random_convolutions_agree(target: str, tmp_path: Path, rng: torch.Generator) -> None:
     require_runner(target)
     net = RandomNet(Draw(rng)).eval()

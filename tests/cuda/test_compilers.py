@@ -56,3 +56,13 @@ def test_without_a_compiler_the_error_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setattr(find, "find_nvrtc", lambda: None)
     with pytest.raises(ResourceError, match=r"pip install lwc\[cuda\]"):
         find.find_compiler()
+
+
+def test_an_error_is_said_and_not_a_warning_before_it(compiler: Compiler) -> None:
+    """TVM's hexadecimal numbers make warnings of their own."""
+    lines = ["float x = 0x1.3333340000000001p-1f;", "alignas(64) float a/b[1];", "x[0] = 1; }"]
+    source = SOURCE.split("{")[0].replace("x)", "y)") + "{" + " ".join(lines)
+    with pytest.raises(UnsupportedError) as raised:
+        compiler.compile(source, "sm_80")
+    assert "error" in str(raised.value)
+    assert "warning" not in str(raised.value)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lwc.emulator.kernels import emulated_kernels
-from lwc.errors import ResourceError
+from lwc.errors import BadInputError, ResourceError
 from lwc.package.toolchain import find_toolchain
 from lwc.targets.cuda import cuda_target
 
@@ -169,3 +169,8 @@ def test_source_that_is_no_c(tmp_path: Path) -> None:
     broken = _SOURCE.replace("2 * x[i]", "2 * nothing[i]")
     with pytest.raises(ResourceError, match="nothing"):
         emulated_kernels(broken, find_toolchain(cuda_target("sm_80")), tmp_path)
+
+
+def test_a_source_without_kernels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="has no kernel"):
+        emulated_kernels("int not_a_kernel;\n", find_toolchain(cuda_target("sm_80")), tmp_path)

@@ -1,24 +1,30 @@
 """The GPUs that `--target cuda:...` names."""
 
 import ctypes
+import platform
 import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lwc.errors import LwcError, ResourceError, UsageError
+from lwc.errors import ResourceError, UnsupportedError, UsageError
+from lwc.package.execute import find_runner
 from lwc.targets import cuda
 from lwc.targets.gpu import Gpu
 from lwc.targets.resolve import resolve_target
 from lwc.targets.target import Target
 
-# A driver with one GPU of capability 8.6; SILENT has none.
+# A driver with one GPU; of capability 0 there is none.
 DRIVER = """
 int cuInit(unsigned flags) { return (int)flags; }
-int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return SILENT ? 100 : 0; }
+int cuDriverGetVersion(int *version) { *version = 12040; return 0; }
+int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return CAPABILITY ? 0 : 100; }
 int cuDeviceGetAttribute(int *value, int which, int device)
-{ *value = which == 75 ? 8 : which == 76 ? 6 : -1; return device; }
+{ *value = which == 75 ? CAPABILITY / 10 : which == 76 ? CAPABILITY % 10 : -1; return device; }
 """
 
 
@@ -66,8 +72,17 @@ def test_code_runs_on_its_gpu_and_on_later_ones(code_for: str, runs_on: list[str
 
 @pytest.mark.parametrize("architecture", ["", "80", "sm_", "sm_8", "sm_80;rm", "sm_8000"])
 def test_a_gpu_without_a_name_is_refused(architecture: str) -> None:
-    with pytest.raises(ValueError, match="its gpu is"):
+    with pytest.raises(ValueError, match="its gpu's architecture is"):
         Target("x", "x", "x86_64-linux-gnu", "x86-64", gpu=Gpu(architecture, 1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"multiprocessors": 0}, {"shared_bytes": -1}, {"warp": 16}, {"block_threads": 0}, {"numbers": "int4"}],
+)
+def test_what_no_gpu_can_have_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"its gpu's {next(iter(wrong))} is"):
+        Target("x", "x", "x86_64-linux-gnu", "x86-64", gpu=replace(Gpu("sm_80", 1), **wrong))
 
 
 def test_cuda_without_a_driver_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,18 +94,68 @@ def test_cuda_without_a_driver_says_how_to_name_one(monkeypatch: pytest.MonkeyPa
         resolve_target("cuda")
 
 
-@pytest.mark.parametrize("silent", [False, True])
-def test_cuda_is_the_gpu_at_hand(silent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Puts a driver in place whose GPU has that capability."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    (tmp_path / "driver.c").write_text(DRIVER)
-    command = [compiler, f"-DSILENT={int(silent)}", "-shared", "-fPIC", "driver.c", "-o", "driver.so"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    driver = ctypes.CDLL(str(tmp_path / "driver.so"))
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
-    if not silent:
-        assert resolve_target("cuda") == resolve_target("cuda:sm_86")
-        return
-    with pytest.raises(LwcError, match="finds no GPU"):
+    load = ctypes.CDLL
+
+    def place(capability: int) -> None:
+        (tmp_path / "driver.c").write_text(DRIVER)
+        options = [
+            f"-DCAPABILITY={capability}",
+            "-shared",
+            "-fPIC",
+            "driver.c",
+            "-o",
+            f"driver{capability}.so",
+        ]
+        subprocess.run([compiler, *options], cwd=tmp_path, check=True)
+        library = load(str(tmp_path / f"driver{capability}.so"))
+        monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+
+    return place
+
+
+@pytest.mark.parametrize(
+    ("capability", "name"), [(75, "sm_75"), (86, "sm_86"), (90, "sm_90"), (120, "sm_90")]
+)
+def test_cuda_is_the_newest_that_the_gpu_at_hand_runs(
+    capability: int, name: str, driver: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver(capability)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert resolve_target("cuda") == resolve_target(f"cuda:{name}")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert resolve_target("cuda") == resolve_target("cuda,host=aarch64")
+    assert resolve_target("cuda").architecture == "aarch64"
+
+
+def test_a_gpu_that_is_too_old_or_absent_is_named(driver: Callable[[int], None]) -> None:
+    driver(70)
+    with pytest.raises(UnsupportedError, match="is of sm_70; lwc compiles for cuda:sm_75 and later"):
         resolve_target("cuda")
+    driver(0)
+    with pytest.raises(ResourceError, match="finds no GPU"):
+        resolve_target("cuda")
+
+
+def test_a_package_runs_on_the_gpu_at_hand_where_all_of_it_fits(driver: Callable[[int], None]) -> None:
+    """Else its kernels are emulated."""
+    driver(86)
+    here = "x86_64" if platform.machine() == "x86_64" else "aarch64"
+    there = {"x86_64": "aarch64", "aarch64": "x86_64"}[here]
+    assert find_runner(resolve_target(f"cuda:sm_80,host={here}"), (12, 9)).how == "cuda"
+    for target, toolkit, why in [
+        (f"cuda:sm_90,host={here}", (12, 9), "is of sm_86"),
+        (f"cuda:sm_80,host={here}", (13, 0), "is for CUDA 12, the package needs CUDA 13"),
+        (
+            f"cuda:sm_80,host={there}",
+            (12, 9),
+            f"no {there} processor beside its GPU|qemu-{there} is not installed",
+        ),
+    ]:
+        with pytest.raises(ResourceError, match=why):
+            find_runner(resolve_target(target), toolkit)
