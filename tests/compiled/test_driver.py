@@ -104,7 +104,7 @@ def test_the_manifest_says_what_passes_decided(native: Path) -> None:
 
 
 def test_an_unverified_package_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def find_runner(target: object) -> object:
+    def find_runner(target: object, toolkit: object) -> object:
         raise ResourceError("no emulator")
 
     monkeypatch.setattr("lwc.package.verify_parts.find_runner", find_runner)

@@ -99,7 +99,7 @@ def program_answers(monkeypatch: pytest.MonkeyPatch) -> Program:
             return (np.full((1, 3), value, np.float32),)
 
         monkeypatch.setattr("lwc.package.verify.run_program", run_program)
-        monkeypatch.setattr("lwc.package.execute.find_runner", lambda target: Runner("qemu"))
+        monkeypatch.setattr("lwc.package.run.find_runner", lambda target, toolkit: Runner("qemu"))
 
     return answer
 
