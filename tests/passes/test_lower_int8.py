@@ -16,7 +16,7 @@ from lwc.trace import Program, trace
 from tests.programs import Shape, operators, random_inputs, rms, run
 
 IMAGE = (2, 7, 6, 8)
-TOKENS = (2, 5, 8)
+TOKENS = (4, 50, 8)
 STEPS, INVERSE_STEPS = torch.linspace(0.0015, 0.0025, 8), 1 / torch.linspace(0.0015, 0.0025, 8)
 # Of three numbers: with these scales, means of two lie in the very middle of two steps too often.
 COLUMNS = (64, 3, 1, 8)
