@@ -20,7 +20,7 @@ from tests.passes.random_graphs import Shape, Writer
 from tests.passes.random_steps import STEPS
 from tests.programs import assert_same_meaning, random_inputs, randomize
 
-GRAPHS = int(os.environ.get("LWC_TEST_GRAPHS") or 2000)
+GRAPHS = int(os.environ.get("LWC_TEST_GRAPHS") or 1000)
 SHARES = 4
 # Traced as one program, for time: torch.export takes longer to start than to trace a small network.
 TOGETHER = 20
