@@ -41,8 +41,8 @@ def command(
     """Run PACKAGE and show the likeliest classes, or the range of other outputs.
 
     A package for another machine runs under qemu, where that is installed, and one for a GPU on the processor, where
-    there is no GPU. Real numbers become integers where the
-    package takes these (`lwc compile --io int8`), and what is shown are real numbers again.
+    there is no GPU. Real numbers become integers where the package takes these (`lwc compile --io int8`), and what is
+    shown are real numbers again.
     """
     from lwc.cli.inputs import read_inputs
     from lwc.cli.progress import PlainConsole, StageReporter

@@ -26,9 +26,9 @@ def command(package: Path, as_json: bool) -> None:
     """Run the sample stored in PACKAGE and compare with the output stored beside it.
 
     Every file is first compared with its recorded hash. The error of an output is the root mean square of
-    its differences from PyTorch in float64; the limit is twice that of PyTorch in float32, plus 1e-6. Where
-    outputs are integers (`lwc compile --io int8`), they are counted in these. The deviation says how much the
-    output varies: agreement proves nothing where it is near 0.
+    its differences from PyTorch in float64; the limit is twice that of PyTorch in float32 (in float16 for a
+    package in FP16), plus 1e-6. Where outputs are integers (`lwc compile --io int8`), they are counted in these.
+    The deviation says how much the output varies: agreement proves nothing where it is near 0.
     """
     from lwc.package.verify import verify_package
 

@@ -36,10 +36,8 @@ def convert_quantized_attention(emitter: Emitter, node: fx.Node, importer: Any) 
         view.activation,
         view.inverse_scale,
     )
-    tiles, quantized_attention = (
-        _plan(emitter, view, operands, 1.0, Epilogue()),
-        emitter.templates.quantized_attention,
-    )
+    quantized_attention = emitter.templates.quantized_attention
+    tiles = _plan(emitter, view, operands, 1.0, Epilogue())
     kernel = quantized_attention.plan(tiles, how, emitter.target)
     multiplier = quantized_attention.pack_multiplier(kernel, emitter.array(view.value_multiplier))
     bias = None if view.bias is None else _bias(emitter, tiles, view.bias, importer)

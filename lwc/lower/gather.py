@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import fx
 
-from lwc.graph import shape_of
+from lwc.graph import RESHAPES, shape_of
 from lwc.ops.view import named_arguments
 
 aten = torch.ops.aten
-_RESHAPES = (aten.reshape.default, aten.view.default, aten._unsafe_view.default, aten.clone.default)
+_RESHAPES = (*RESHAPES, aten.clone.default)
 
 # An expression of TensorIR, or a number, for each axis but the last.
 _Index = list[Any]

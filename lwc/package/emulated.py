@@ -5,8 +5,7 @@ from pathlib import Path
 
 from lwc.emulator.driver import compile_driver
 from lwc.emulator.kernels import emulated_kernels
-from lwc.errors import ResourceError
-from lwc.package.execute import Runner, find_host_runner
+from lwc.package.execute import Runner, find_host_runner, without_c_library
 from lwc.package.toolchain import Toolchain
 from lwc.targets.target import Target
 
@@ -20,9 +19,7 @@ def emulate(source: str, target: Target, toolchain: Toolchain, folder: Path) -> 
     assert target.gpu is not None
     runner = find_host_runner(target)
     if runner.how == "qemu-static":
-        raise ResourceError(
-            f"target {target.name}: needs the C library of {target.architecture}; see `lwc verify`"
-        )
+        raise without_c_library(f"target {target.name}", target)
     kernels = emulated_kernels(source, toolchain, folder, runner.how == "native")
     driver = compile_driver(toolchain, folder)
     major, minor = target.gpu.capability

@@ -98,6 +98,14 @@ def find_host_runner(target: Target) -> Runner:
     return Runner("qemu-static", (emulator,))
 
 
+def without_c_library(what: str, target: Target) -> ResourceError:
+    """The error where `what` is no static program, and qemu has no C library of `target` for it."""
+    debian = {"aarch64": "arm64", "x86_64": "amd64"}[target.architecture]
+    return ResourceError(
+        f"{what}: qemu needs the C library of {target.architecture} to run it; `apt install libc6-{debian}-cross`"
+    )
+
+
 def runs_natively(target: Target) -> bool:
     """Whether this machine's processor runs programs for `target`, so that their times mean something."""
     try:

@@ -77,8 +77,9 @@ class CallEntry(Frozen):
 class OutputCheck(Frozen):
     """One output of the sample run against the float64 reference, as root mean squares.
 
-    `rms_error` is the library's (None where it was not run), `rms_float32` PyTorch's own in float32; of integers, in
-    steps of one. `deviation` is the standard deviation of the reference: near 0, agreement proves nothing.
+    `rms_error` is the library's (None where it was not run), `rms_float32` PyTorch's own in float32, or in float16
+    for a package in FP16; of integers, in steps of one. `deviation` is the standard deviation of the reference: near 0,
+    agreement proves nothing.
     """
 
     name: Identifier

@@ -9,7 +9,7 @@ from pathlib import Path
 from lwc.errors import BadInputError, ResourceError
 from lwc.files import read_regular
 from lwc.package.emulated import emulate
-from lwc.package.execute import Runner, find_runner, run_program
+from lwc.package.execute import Runner, find_runner, run_program, without_c_library
 from lwc.package.manifest import DEVICE_SOURCE, PROGRAM_NAME, Manifest, open_package
 from lwc.package.steps import Elements
 from lwc.package.toolchain import find_toolchain
@@ -30,7 +30,7 @@ def run_package(package: Path, inputs: Sequence[Elements], threads: int = 0) -> 
 def package_runner(package: Path, manifest: Manifest) -> Iterator[Runner]:
     """How to run the package's own program; a GPU that is not here is emulated, from the package's CUDA C.
 
-    Raises ResourceError, saying what to install, where it cannot run, BadInputError where that source is missing.
+    Raises ResourceError, saying what to install, where it cannot run, BadInputError where that source is not one.
     """
     try:
         runner = find_package_runner(package, manifest)
@@ -65,9 +65,5 @@ def find_package_runner(package: Path, manifest: Manifest) -> Runner:
     """How to run the package's own program. Raises ResourceError, saying what to install, where it cannot run."""
     runner = find_runner(manifest.target, _toolkit(manifest))
     if runner.how == "qemu-static":
-        architecture = manifest.target.architecture
-        debian = {"aarch64": "arm64", "x86_64": "amd64"}[architecture]
-        raise ResourceError(
-            f"{package}: qemu needs the C library of {architecture} to run it; `apt install libc6-{debian}-cross`"
-        )
+        raise without_c_library(str(package), manifest.target)
     return runner

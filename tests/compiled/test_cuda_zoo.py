@@ -1,7 +1,7 @@
 """Every model of the zoo for every GPU and precision, up to NVIDIA's assembler: registers, tensor cores, dot products.
 
-LWC_TEST_ZOO=1 python -m pytest tests/compiled/test_cuda_zoo.py compiles all of them, which takes the better part of an
-hour; without it, a few. The packages of test_cuda.py are run, too.
+LWC_TEST_ZOO=1 python -m pytest tests/compiled/test_cuda_zoo.py compiles all of them, each in some ten to twenty
+seconds; without it, a few. The packages of test_cuda.py are run, too.
 """
 
 import os

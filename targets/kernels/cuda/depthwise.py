@@ -38,7 +38,7 @@ class Depthwise(Windowed):
     lanes: int  # channels of a thread
     pixels: int  # neighbouring columns of a thread
     epilogue: Epilogue
-    dtype: str  # of x, the weights, the residual and y
+    dtype: str  # of x, the residual and y
 
     @property
     def macs(self) -> int:
@@ -72,9 +72,9 @@ def thread_tile(rows: int, columns: int, channels: int, gpu: Gpu) -> tuple[int, 
     )
 
 
-def pack(weight: NDArray[np.float32], dtype: str = "float32") -> NDArray[Any]:
-    """Weights (C, 1, kh, kw) in the kernel's order [kh, kw, C], as numbers of `dtype`: the kernel takes any."""
-    return depthwise.pack(weight).astype(dtype)
+def pack(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Weights (C, 1, kh, kw) in the kernel's order [kh, kw, C]: in float32 in any case, they are few."""
+    return depthwise.pack(weight)
 
 
 def compute(kernel: Depthwise, x: Any, weight: Any, bias: Any, residual: Any = None) -> Any:

@@ -78,7 +78,7 @@ class Convolution:
         image = x if self.layout == "NHWC" else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
         if self.groups == channels == self.outputs:
             alone = depthwise.plan(self.shape, window, self.epilogue, target)
-            operands = (image, depthwise.pack(weight, alone.dtype), bias, *more)
+            operands = (image, depthwise.pack(weight.astype(np.float32)), bias, *more)
             function = scheduled(alone, depthwise, *operands)
         else:
             dense = conv2d.plan(

@@ -22,8 +22,8 @@ from tests.targets.cuda.test_half import half_layers
 pytestmark = pytest.mark.slow
 
 SM_80 = Gpu("sm_80", multiprocessors=108, numbers="float16")
-# Bytes, of one value that is stored and loaded: then one more block of attention finds room on a multiprocessor.
-_PUT_ASIDE = 24
+# Bytes, of a value or two that are stored and loaded, on sm_90.
+_PUT_ASIDE = {"attention_mobilevit_second": 24, "depthwise_seven": 16}
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 TILES = [TensorTile(*shape, chunk) for shape in SHAPES for chunk in (16, 32)]
 CASES = {
@@ -91,7 +91,7 @@ def test_kernels_of_float16_stay_in_registers(
 ) -> None:
     functions = {name: layer.function for name, layer in (layers | half_layers()).items()}
     used = memory_of_threads(functions, architecture, tmp_path)
-    assert {name: size for name, size in used.items() if size > _PUT_ASIDE} == {}
+    assert {name: size for name, size in used.items() if size > _PUT_ASIDE.get(name, 0)} == {}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
